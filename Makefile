@@ -1,0 +1,53 @@
+# The paper's commands. Each sets up its own environment in .venv, from requirements.txt, on first use.
+STUDY ?= quick
+PYTHON ?= python3.11
+BIN := .venv/bin
+# the environment's own commands come first, and nothing of another environment leaks in
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+unexport PYTHONPATH
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help paper test test-all book study publish lab address lint clean
+
+help:  ## list these commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+paper: $(READY)  ## the quick study on the phantom and its book, in minutes, without data
+	@$(MAKE) --no-print-directory study STUDY=quick
+
+study: $(READY)  ## run a study of studies/ and build its book: make study STUDY=vnc
+	snakemake --snakefile workflow/Snakefile --config study=$(STUDY)
+	@echo "open $(CURDIR)/build/$(STUDY)/book/_build/html/index.html"
+
+publish: $(READY)  ## put a finished study's notebooks and results into book/: make publish STUDY=vnc
+	snakemake --snakefile workflow/Snakefile --config study=$(STUDY) publish=true -- publish
+
+book: $(READY)  ## build the published preprint from the committed runs
+	jupyter-book build book -W -n --keep-going
+	@echo "open $(CURDIR)/book/_build/html/index.html"
+
+test: $(READY)  ## the tests, in minutes
+	pytest -m "not slow"
+
+test-all: $(READY)  ## the slow tests too
+	pytest
+
+lint: $(READY)  ## style of code and notebooks
+	ruff format --check . && ruff check .
+
+lab: $(READY)  ## JupyterLab in the paper's environment
+	jupyter lab notebooks
+
+address: $(READY)  ## set the repository's public address everywhere: make address URL=https://github.com/NAME/PROJECT
+	python workflow/address.py "$(URL)"
+
+clean:  ## remove what the commands made: environment, builds, runs (never published results)
+	rm -rf .venv build runs notebooks/runs book/_build
+
+$(READY): requirements.txt constraints.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11, or say PYTHON=path/to/it" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@

@@ -1,0 +1,70 @@
+"""Phantom: made electron microscopy of `helpers.phantom` as a data set; nothing to download, the truth known.
+
+Images show the field of view of a VNC section, 1024 × 1024 pixels at 4.6 nm. Reduced by r they are made at
+1024/r pixels of 4.6·r nm, not made larger and then reduced.
+"""
+
+import sys
+
+import numpy as np
+
+FIELD, SPACING = 1024, 4.6  # pixels, nm
+IMAGES = {"train": 8, "validation": 3, "test": 3}
+SPLITS = 5
+
+
+def about() -> dict:
+    """What the data set is; its classes are the phantom's."""
+    from helpers import phantom
+
+    return {
+        "title": "Phantom of electron microscopy",
+        "classes": list(phantom.CLASSES),
+        "excludes": {c: list(others) for c, others in phantom.EXCLUDES.items()},
+        "source": "helpers.phantom, made when loaded",
+        "licence": "MIT",
+        "citation": "this package",
+    }
+
+
+def prepare(progress: bool = True) -> None:
+    """Nothing, and says so: the phantom is made when it is loaded."""
+    if progress:
+        print("phantom: nothing to download or prepare, it is made when it is loaded", file=sys.stderr)
+
+
+def seeds(split: int) -> dict[str, list[int]]:
+    """Seeds of the images by role: 100·split + 0…7, 8…10 and 11…13. No two splits or roles share one.
+
+    Raises
+    ------
+    ValueError
+        There is no such split.
+    """
+    if split not in range(SPLITS):
+        raise ValueError(f"split is {split!r}; the phantom has {SPLITS} splits, 0 to {SPLITS - 1}")
+    first, by_role = 100 * split, {}
+    for role, count in IMAGES.items():
+        by_role[role] = list(range(first, first + count))
+        first += count
+    return by_role
+
+
+def read(reduce: int, split: int, test: bool) -> dict[str, list]:
+    """Images of one split, as `helpers.datasets` describes; those for testing only if asked for."""
+    from helpers import phantom
+
+    by_role = seeds(split)
+    if FIELD % reduce:
+        raise ValueError(
+            f"reduce is {reduce}, which does not divide the phantom's {FIELD} pixels; choose 1, 2, 4"
+        )
+    shape, spacing = (FIELD // reduce,) * 2, (SPACING * reduce,) * 2
+    parts = {role: [] for role in by_role}
+    for role, numbers in by_role.items():
+        for seed in numbers if test or role != "test" else ():
+            made = phantom.make(shape, spacing, seed)
+            masks = np.stack([np.asarray(made.masks[c], bool) for c in phantom.CLASSES])
+            raw = np.asarray(made.raw)[None].astype(np.float32) / 255
+            parts[role].append((f"phantom/{seed:03d}", raw, masks, np.ones_like(masks), spacing))
+    return parts
