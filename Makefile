@@ -21,7 +21,7 @@ study: $(READY)  ## run a study of studies/ and build its book: make study STUDY
 	@echo "open $(CURDIR)/build/$(STUDY)/book/_build/html/index.html"
 
 publish: $(READY)  ## put a finished study's notebooks and results into book/: make publish STUDY=vnc
-	snakemake --snakefile workflow/Snakefile --config study=$(STUDY) publish=true -- publish
+	snakemake --snakefile workflow/Snakefile --config study=$(STUDY) -- publish
 
 book: $(READY)  ## build the published preprint from the committed runs
 	jupyter-book build book -W -n --keep-going

@@ -316,14 +316,10 @@ def start(registry, seconds):
 def assert_complete(prepared, files):
     image = pytest.importorskip("PIL.Image")
     assert [p.name for p in prepared.iterdir()] == ["vnc.zarr"]
-    raw, masks, annotated, scale = store.read_sections(
-        prepared / "vnc.zarr", "stack1", vnc.CLASSES, range(SECTIONS)
-    )
+    raw, masks, annotated, scale = store.read_sections(prepared / "vnc.zarr", "stack1", vnc.CLASSES, range(SECTIONS))
     assert scale == (50.0, 4.6, 4.6) and annotated.all()
     for z in range(SECTIONS):
-        source = {
-            k: np.asarray(image.open(BytesIO(files[f"stack1/{k}/{z:02d}.{e}"]))) for k, e in KINDS.items()
-        }
+        source = {k: np.asarray(image.open(BytesIO(files[f"stack1/{k}/{z:02d}.{e}"]))) for k, e in KINDS.items()}
         np.testing.assert_array_equal(raw[z], source["raw"])
         for i, c in enumerate(vnc.CLASSES):
             np.testing.assert_array_equal(masks[z, i], source[c] > 0)

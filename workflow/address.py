@@ -18,7 +18,9 @@ def current() -> str:
 def main(url: str) -> None:
     match = PATTERN.fullmatch(url.removesuffix("/").removesuffix(".git"))
     if not match:
-        sys.exit(f"URL is {url!r}; expected https://github.com/OWNER/NAME: make address URL=https://github.com/OWNER/NAME")
+        sys.exit(
+            f"URL is {url!r}; expected https://github.com/OWNER/NAME: make address URL=https://github.com/OWNER/NAME"
+        )
     old, new = current(), match[1]
     tracked = subprocess.run(["git", "ls-files", "-z"], capture_output=True, text=True, check=True).stdout.split("\0")
     for path in map(Path, filter(None, tracked)):

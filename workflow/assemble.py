@@ -31,14 +31,20 @@ def publish(notebooks: Iterable[str], results: Path, book: Path) -> None:
     (book / "runs").mkdir(exist_ok=True)
     for entry in notebooks:
         path, _, name = entry.partition("=")
-        (book / "runs" / (name or Path(path).name)).write_text(normalised(Path(path).read_text()))
+        text = normalised(Path(path).read_text(), title=f"A run: {Path(name).stem}" if name else None)
+        (book / "runs" / (name or Path(path).name)).write_text(text)
     for path in sorted(results.iterdir()):
         shutil.copy2(path, book / "results" / path.name)
 
 
-def normalised(text: str) -> str:
-    """An executed notebook without what only says how it was called: papermill's paths, times and cell states."""
+def normalised(text: str, title: str | None = None) -> str:
+    """An executed notebook without what only says how it was called: papermill's paths, times and cell states.
+
+    With a title of its own where one is given: the runs of one notebook would all be called the same.
+    """
     notebook = json.loads(text)
+    if title:
+        notebook["cells"][0]["source"][0] = f"# {title}\n"
     notebook["metadata"].pop("papermill", None)
     for cell in notebook["cells"]:
         for key in ("papermill", "execution"):

@@ -370,15 +370,11 @@ def make(
     shape = tuple(np.ravel(shape).tolist())
     d = len(shape)
     if d not in (2, 3) or any(n != int(n) or n < 1 for n in shape):
-        raise ValueError(
-            f"shape is {shape}, expected 2 or 3 whole numbers of at least 1: pass (y, x) or (z, y, x)."
-        )
+        raise ValueError(f"shape is {shape}, expected 2 or 3 whole numbers of at least 1: pass (y, x) or (z, y, x).")
     spacing = {2: 18.4, 3: 16.0}[d] if spacing is None else spacing
     spacing = (float(spacing),) * d if np.ndim(spacing) == 0 else tuple(map(float, spacing))
     if len(spacing) != d or not all(0 < s < math.inf for s in spacing):
-        raise ValueError(
-            f"spacing is {spacing}, expected {d} positive numbers for shape {shape}: pass nm per voxel."
-        )
+        raise ValueError(f"spacing is {spacing}, expected {d} positive numbers for shape {shape}: pass nm per voxel.")
     if unknown := sorted(set(density or ()) - set(DENSITY)):
         raise ValueError(
             f"density names {', '.join(map(repr, unknown))}, expected {', '.join(DENSITY)}: correct the "

@@ -74,7 +74,8 @@ def summary(table, metric: str, reference: str = "bce"):
     Returns
     -------
     DataFrame with the columns objective, mean, min, max, natural (the mean at the natural cut), difference (mean
-    paired difference to the reference; NaN for the reference), n_seeds, n_undefined and collapsed (runs that
+    paired difference to the reference; NaN for the reference), seeds, undefined (images without a value) and collapsed
+    (runs that
     :func:`collapsed` counts).
     """
     tuned, natural = per_seed(table, f"{metric}_tuned"), per_seed(table, f"{metric}_natural")
@@ -83,8 +84,8 @@ def summary(table, metric: str, reference: str = "bce"):
     result = groups[f"{metric}_tuned"].agg(["mean", "min", "max"])
     result["natural"] = natural.groupby("objective")[f"{metric}_natural"].mean()
     result["difference"] = differences
-    result["n_seeds"] = groups["seed"].nunique()
-    result["n_undefined"] = groups["n_undefined"].sum()
+    result["seeds"] = groups["seed"].nunique()
+    result["undefined"] = groups["n_undefined"].sum()
     result["collapsed"] = collapsed(table).groupby("objective")["collapsed"].sum()
     return result.reset_index()
 

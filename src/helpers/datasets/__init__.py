@@ -1,8 +1,9 @@
 """Data sets with labels: what exists, and one way to load any of it.
 
-A data set is one module of this folder with three functions, entered in ``_SOURCES``:
+A data set is one module of this folder with four functions, entered in ``_SOURCES``:
 
 - ``about() -> dict``: its ``title``, ``classes``, ``excludes``, ``source``, ``licence``, ``citation``;
+- ``source_hashes() -> dict``: path of each published file -> its SHA-256;
 - ``prepare(progress) -> Path | None``: download, verify and store, whatever of it is still to be done;
 - ``read(reduce, split, test) -> dict`` from ``"train"``, ``"validation"`` and ``"test"`` to lists of
   ``(name, raw, masks, annotated, spacing)``, shaped as in `Image`, with all classes of the data set.
@@ -32,6 +33,7 @@ __all__ = [
     "prepare",
     "prepared_folder",
     "reduce_image",
+    "source_hashes",
 ]
 
 _SOURCES = {"vnc": vnc, "phantom": synthetic}
@@ -113,6 +115,11 @@ def prepare(name: str, *, progress: bool = True) -> Path | None:
         The server does not answer (ConnectionError), or a folder cannot be written to.
     """
     return _source(name).prepare(progress)
+
+
+def source_hashes(name: str) -> dict[str, str]:
+    """SHA-256 of each published file of data set `name`, by its path; empty where nothing is published."""
+    return _source(name).source_hashes()
 
 
 def load(

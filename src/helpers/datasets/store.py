@@ -186,9 +186,7 @@ def write_volume(root, name: str, raw, masks: dict, annotated: dict, *, axes, sc
             chunks=chunks,
             dimension_names=list(axes),
             compressors=ZstdCodec(level=3, checksum=True),
-            config={
-                "write_empty_chunks": True
-            },  # so that a chunk that is not there is damage, not background
+            config={"write_empty_chunks": True},  # so that a chunk that is not there is damage, not background
         )
 
     image(name, "raw", raw)

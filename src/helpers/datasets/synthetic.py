@@ -4,8 +4,6 @@ Images show the field of view of a VNC section, 1024 × 1024 pixels at 4.6 nm. R
 1024/r pixels of 4.6·r nm, not made larger and then reduced.
 """
 
-import sys
-
 import numpy as np
 
 FIELD, SPACING = 1024, 4.6  # pixels, nm
@@ -18,19 +16,22 @@ def about() -> dict:
     from helpers import phantom
 
     return {
-        "title": "Phantom of electron microscopy",
+        "title": "Phantom (synthetic electron microscopy)",
         "classes": list(phantom.CLASSES),
         "excludes": {c: list(others) for c, others in phantom.EXCLUDES.items()},
         "source": "helpers.phantom, made when loaded",
-        "licence": "MIT",
-        "citation": "this package",
+        "licence": "CC BY 4.0",
+        "citation": "made by this paper's package",
     }
 
 
 def prepare(progress: bool = True) -> None:
-    """Nothing, and says so: the phantom is made when it is loaded."""
-    if progress:
-        print("phantom: nothing to download or prepare, it is made when it is loaded", file=sys.stderr)
+    """Nothing: the phantom is made when it is loaded."""
+
+
+def source_hashes() -> dict[str, str]:
+    """No published file stands behind the phantom."""
+    return {}
 
 
 def seeds(split: int) -> dict[str, list[int]]:
@@ -56,9 +57,7 @@ def read(reduce: int, split: int, test: bool) -> dict[str, list]:
 
     by_role = seeds(split)
     if FIELD % reduce:
-        raise ValueError(
-            f"reduce is {reduce}, which does not divide the phantom's {FIELD} pixels; choose 1, 2, 4"
-        )
+        raise ValueError(f"reduce is {reduce}, which does not divide the phantom's {FIELD} pixels; choose 1, 2, 4")
     shape, spacing = (FIELD // reduce,) * 2, (SPACING * reduce,) * 2
     parts = {role: [] for role in by_role}
     for role, numbers in by_role.items():

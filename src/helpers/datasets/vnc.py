@@ -33,6 +33,11 @@ def about() -> dict:
     }
 
 
+def source_hashes() -> dict[str, str]:
+    """SHA-256 of every published file, by its path."""
+    return read_registry(Path(__file__).with_name("vnc_sha256.txt"))
+
+
 def prepare(
     progress: bool = True,
     *,
@@ -58,8 +63,7 @@ def prepare(
     Path
         The store, ``vnc.zarr`` in the folder of prepared data.
     """
-    if registry is None:
-        registry = read_registry(Path(__file__).with_name("vnc_sha256.txt"))
+    registry = source_hashes() if registry is None else registry
     path = store.prepared_folder() / "vnc.zarr"
     if store.is_current(path, registry):
         return path
@@ -72,9 +76,7 @@ def prepare(
     annotated = {c: np.ones(raw.shape, bool) for c in CLASSES}
 
     def fill(root):
-        store.write_volume(
-            root, "stack1", raw, masks, annotated, axes="zyx", scale=SCALE, chunks=(1, size, size)
-        )
+        store.write_volume(root, "stack1", raw, masks, annotated, axes="zyx", scale=SCALE, chunks=(1, size, size))
 
     store.write(path, {**about(), "thickness": "published as 45 to 50 nm; 50 taken"}, registry, fill)
     return path
