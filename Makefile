@@ -6,6 +6,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONPATH
 READY := .venv/.ready
+SNAKEMAKE := snakemake --snakefile workflow/Snakefile --quiet host rules reason
 
 .DEFAULT_GOAL := help
 .PHONY: help paper test test-all book study publish lab address lint clean
@@ -17,11 +18,11 @@ paper: $(READY)  ## the quick study on the phantom and its book, in minutes, wit
 	@$(MAKE) --no-print-directory study STUDY=quick
 
 study: $(READY)  ## run a study of studies/ and build its book: make study STUDY=vnc
-	snakemake --snakefile workflow/Snakefile --config study=$(STUDY)
+	$(SNAKEMAKE) --config study=$(STUDY)
 	@echo "open $(CURDIR)/build/$(STUDY)/book/_build/html/index.html"
 
 publish: $(READY)  ## put a finished study's notebooks and results into book/: make publish STUDY=vnc
-	snakemake --snakefile workflow/Snakefile --config study=$(STUDY) -- publish
+	$(SNAKEMAKE) --config study=$(STUDY) -- publish
 
 book: $(READY)  ## build the published preprint from the committed runs
 	jupyter-book build book -W -n --keep-going

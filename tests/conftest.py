@@ -1,5 +1,7 @@
 """What the tests share: tiny images, and the repository's root."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -28,3 +30,39 @@ def discs():
         return Image(f"disc/{seed}", raw[None], mask[None], full, full, (10.0, 10.0))
 
     return make
+
+
+TINY = """
+study: tiny
+announcement: "A tiny run."
+objectives: [bce, tanh_distance, hot_distance]
+seeds: [0]
+parameters: {dataset: phantom, classes: mitochondria, steps: 6, batch: 2, patch: 32, reduce: 16, width: 2, threads: 1}
+"""
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """The workflow, as the Makefile calls it, in a copy of the project."""
+    command = ["snakemake", "--snakefile", "workflow/Snakefile", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="session")
+def project_copy(root, tmp_path_factory) -> Path:
+    """The project's files in a folder of their own, where a test may change them."""
+    folder = tmp_path_factory.mktemp("project")
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.run(listed, cwd=root, capture_output=True, text=True, check=True).stdout.split("\0"):
+        if name and (root / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(root / name, folder / name, follow_symlinks=False)
+    (folder / "studies" / "tiny.yml").write_text(TINY)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_study(project_copy) -> Path:
+    """That copy, with a study run in it from the first notebook to the book."""
+    result = snakemake(project_copy, "--config", "study=tiny")
+    assert result.returncode == 0, result.stderr[-3000:]
+    return project_copy

@@ -45,6 +45,13 @@ def test_unknown_names_and_wrong_types_are_refused(injected, values, error, says
         notebook.parameters([CELL, f"# Parameters\n{injected}\n"], DEFAULTS | values)
 
 
+def test_without_a_history_of_cells_the_annotations_say_what_is_declared():
+    values = DEFAULTS | {"__annotations__": {"loss": str, "steps": int, "rate": float, "test": bool}}
+    assert vars(notebook.parameters([], values)) == DEFAULTS
+    with pytest.raises(TypeError, match="steps is 'ten'"):
+        notebook.parameters([], values | {"steps": "ten"})
+
+
 def test_without_a_parameters_cell_it_says_so():
     with pytest.raises(ValueError, match="no parameters cell"):
         notebook.parameters(["import os"], {})
@@ -105,8 +112,9 @@ def test_provenance_names_the_commit_the_code_and_the_versions(root):
 
 def test_the_code_hash_covers_what_a_training_imports():
     code = (
-        "import sys, helpers.training, helpers.models, helpers.inference, helpers.postprocess, helpers.tables, "
-        "helpers.datasets, helpers.phantom; print(sorted({m.split('.')[1] for m in sys.modules if m.startswith('helpers.')}))"
+        "import sys, helpers.training, helpers.models, helpers.inference, helpers.postprocess; "
+        "import helpers.tables, helpers.datasets, helpers.phantom; "
+        "print(sorted({m.split('.')[1] for m in sys.modules if m.startswith('helpers.')}))"
     )
     imported = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert set(eval(imported)) == set(notebook.CODE)

@@ -65,6 +65,8 @@ def parameters(cells: Sequence[str], values: Mapping[str, Any]) -> SimpleNamespa
             declared, given = {node.target.id: ast.unparse(node.annotation) for node in body}, set()
         elif source.startswith("# Parameters"):  # the cell that papermill injects
             given = {t.id for node in body if isinstance(node, ast.Assign) for t in node.targets}
+    if not declared:  # nbval keeps no history of cells; it re-runs what was checked, and types can still be checked
+        declared = {n: getattr(t, "__name__", t) for n, t in values.get("__annotations__", {}).items()}
     if not declared:
         raise ValueError("no parameters cell was run; expected one of lines `name: type = value  # help`")
     for name in sorted(given - declared.keys()):

@@ -51,6 +51,8 @@ def choose_device(name: str = "auto") -> torch.device:
 
 def seed_everything(seed: int, threads: int) -> None:
     """One seed for every generator and a fixed number of CPU threads: sums come out in the same order each time."""
+    if threads < 1:
+        raise ValueError(f"threads is {threads!r}; expected a whole number of at least 1")
     torch.manual_seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - for libraries that draw from NumPy's global generator
     torch.set_num_threads(threads)

@@ -1,0 +1,103 @@
+"""The book: built without a warning, numbers from notebooks, readable without a network."""
+
+import re
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+# One worker runs the study that these tests share.
+pytestmark = pytest.mark.xdist_group("study")
+
+
+class Page(HTMLParser):
+    """What a page shows and asks for."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.images, self.requests, self.text = [], [], []
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        if tag == "img":
+            self.images.append(attributes)
+        source = attributes.get("src") if tag in ("img", "script", "iframe") else None
+        if tag == "link" and attributes.get("rel") in ("stylesheet", "preload", "icon"):
+            source = attributes.get("href")
+        if source:
+            self.requests.append(source)
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def build(folder: Path, output: Path) -> list[Path]:
+    command = ["jupyter-book", "build", str(folder), "--path-output", str(output), "-W", "-n", "--keep-going"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, (result.stdout + result.stderr)[-3000:]
+    return [p for p in (output / "_build/html").rglob("*.html") if p.name not in ("genindex.html", "search.html")]
+
+
+@pytest.fixture(scope="session")
+def published(root, tmp_path_factory):
+    return build(root / "book", tmp_path_factory.mktemp("published"))
+
+
+@pytest.fixture(scope="session")
+def quick(tiny_study):
+    pages = (tiny_study / "build/tiny/book/_build/html").rglob("*.html")
+    return [p for p in pages if p.name not in ("genindex.html", "search.html")]
+
+
+@pytest.mark.parametrize("which", ["published", "quick"])
+def test_pages_read_without_a_network_and_every_image_has_an_alt_text(request, which):
+    pages = request.getfixturevalue(which)
+    assert len(pages) > 12
+    for path in pages:
+        page = Page(path)
+        assert not [r for r in page.requests if re.match(r"(https?:)?//", r)], path
+        assert all(image.get("alt", "").strip() for image in page.images), path
+        text = " ".join(page.text)
+        assert "Traceback" not in text and "{glue" not in text and "application/papermill" not in text, path
+
+
+def test_a_quick_book_says_so_on_every_page_and_the_published_one_does_not(quick, published):
+    assert all("A tiny run." in path.read_text() for path in quick)
+    assert not any("quick run" in " ".join(Page(path).text) for path in published if path.stem == "index")
+
+
+def test_numbers_in_prose_are_those_of_the_table(tiny_study, quick):
+    summary = (tiny_study / "build/tiny/results/summary.csv").read_text().splitlines()[1].split(",")
+    page = next(path for path in quick if path.parent.name == "results")
+    assert f"{float(summary[1]):.3f}" in " ".join(Page(page).text)
+
+
+def test_results_prose_types_no_number(root):
+    for path in sorted((root / "book" / "results").glob("*.md")) + [root / "book" / "index.md"]:
+        prose = re.sub(r"\{[a-z:-]+\}`[^`]*`|`[^`]*`|\]\([^)]*\)", "", path.read_text())
+        assert not re.findall(r"(?<![\w.])\d*\.\d+", prose), path
+
+
+def test_every_glue_key_used_is_made_and_no_glued_number_is_lost(root, tiny_study):
+    used = set()
+    for path in (root / "book").rglob("*.md"):
+        used |= set(re.findall(r"runs/analysis\.ipynb::(\w+)", path.read_text()))
+    made = set(re.findall(r'"name": "(\w+)"', (tiny_study / "build/tiny/pages/runs/analysis.ipynb").read_text()))
+    assert used and used <= made, used - made
+
+
+def test_executed_notebooks_hold_no_paths_of_a_machine_and_no_errors(root):
+    runs = sorted((root / "book" / "runs").glob("*.ipynb"))
+    assert {p.stem for p in runs} >= {"analysis", "download", "targets", "bce", "tanh_distance", "hot_distance"}
+    for path in runs:
+        text = path.read_text()
+        assert not re.search(r'"/(home|root|work|tmp|Users)/', text), path
+        assert '"output_type": "error"' not in text and "papermill-error" not in text, path
+        assert "-dirty" not in text, f"{path} was made from uncommitted code"
+
+
+def test_the_books_settings_are_in_sight_at_the_root(root):
+    for name in ("_config.yml", "_toc.yml"):
+        assert (root / name).is_symlink() and (root / name).resolve() == root / "book" / name

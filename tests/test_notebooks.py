@@ -1,0 +1,134 @@
+"""The notebooks, executed as a reader would: papermill from the root, from notebooks/, through a pipe."""
+
+import json
+import os
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from papermill.inspection import inspect_notebook
+
+from helpers import notebook
+
+NAMES = ("analysis", "download", "targets", "train")
+TINY = ["-p", "steps", "4", "-p", "batch", "2", "-p", "patch", "32", "-p", "reduce", "16", "-p", "width", "2"]
+
+
+def papermill(folder, *arguments, **environment):
+    """papermill in a folder; no data but what the environment names."""
+    clean = {k: v for k, v in os.environ.items() if k != "HELPERS_DATA"} | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    command = ["papermill", "--no-progress-bar", *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=clean | environment)
+
+
+def printed(path):
+    """All that an executed notebook printed."""
+    cells = nbformat.read(path, 4).cells
+    outputs = (o for c in cells if c.cell_type == "code" for o in c.outputs)
+    return "".join(o.text for o in outputs if o.output_type == "stream")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sources_are_stripped_portable_and_explained(root, name):
+    source = json.loads((root / "notebooks" / f"{name}.ipynb").read_text())
+    nbformat.validate(source)
+    assert source["metadata"]["kernelspec"]["name"] == "python3"
+    cells = source["cells"]
+    assert 15 <= len(cells) <= 32
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in code)
+    assert sum("parameters" in cell["metadata"].get("tags", []) for cell in code) == 1
+    assert "notebook.print_provenance()" in "".join(code[-1]["source"])
+    # a sentence before each cell says why; a figure or a table may follow the cell that computes it
+    runs = "".join("c" if cell["cell_type"] == "code" else "m" for cell in cells)
+    assert "ccc" not in runs and runs.startswith("m")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_parameter_has_a_type_and_a_line_of_help(root, name):
+    for parameter in inspect_notebook(str(root / "notebooks" / f"{name}.ipynb")).values():
+        assert parameter["inferred_type_name"] in ("str", "int", "float", "bool"), parameter
+        assert len(parameter["help"]) > 5, parameter
+
+
+def test_the_command_of_the_readme_and_the_same_digits_again(root, tmp_path):
+    """Executed once, then re-run by nbval, which compares all that was printed."""
+    result = papermill(tmp_path, root / "notebooks/train.ipynb", "bce.ipynb", "-p", "loss", "bce", *TINY)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "rows in runs/phantom-bce-seed0-" in printed(tmp_path / "bce.ipynb")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", "bce.ipynb"]
+    command += ["--nbval-sanitize-with", root / "tests/nbval_sanitize.cfg", "--nbval-cell-timeout", "120"]
+    command += ["--nbval-current-env", "-c", os.devnull, "--rootdir", "."]
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert again.returncode == 0 and "passed" in again.stdout, again.stdout[-3000:]
+
+    # and it is a test that can fail: another seed prints other numbers
+    changed = (tmp_path / "bce.ipynb").read_text().replace("seed: int = 0", "seed: int = 1")
+    (tmp_path / "bce.ipynb").write_text(changed)
+    other = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert other.returncode == 1 and "step" in other.stdout
+
+
+def test_through_a_pipe_it_shows_the_notebook_and_changes_nothing(root, tmp_path):
+    source = root / "notebooks" / "train.ipynb"
+    before = source.read_bytes()
+    short = " ".join(TINY)
+    line = f"papermill {source} -p loss bce {short} | head -c 1000"
+    result = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert result.stdout.lstrip().startswith("{") and '"cells"' in result.stdout
+    assert source.read_bytes() == before
+
+
+def test_it_runs_from_the_notebooks_folder_too(root, project_copy):
+    result = papermill(project_copy / "notebooks", "train.ipynb", "out.ipynb", "-p", "loss", "tanh_distance", *TINY)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert (project_copy / "notebooks" / "runs").is_dir()
+    (project_copy / "notebooks" / "out.ipynb").unlink()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["-p", "los", "dice"], "unknown parameter 'los' (did you mean 'loss'?)"),
+        (["-p", "loss", "bse"], "loss is 'bse'; expected one of bce, tanh_distance, hot_distance"),
+        (["-p", "dataset", "vcn"], "unknown data set 'vcn'; there are vnc, phantom"),
+        (["-p", "classes", "nuclei"], "has no class 'nuclei'; it has membranes, mitochondria"),
+        (["-p", "steps", "many"], "steps is 'many', of type str; expected int"),
+        (["-p", "patch", "512"], "patch is 512, larger than image phantom/000 of size (64, 64)"),
+        (["-p", "patch", "36"], "patch is 36; this network halves it 3 times and needs a multiple of 8"),
+        (["-p", "split", "9"], "split is 9; the phantom has 5 splits"),
+        (["-p", "balance", "2.0"], "balance is set to 2.0, but bce has no such option"),
+        (["-p", "device", "gpu"], "device is 'gpu'; expected auto, cpu, cuda or cuda:N"),
+        (["-p", "threads", "0"], "threads is 0; expected a whole number of at least 1"),
+        (["-p", "output", "file/run"], "output file/run cannot be written"),
+        (["-p", "output", "thesis"], "output thesis exists and is not the folder of a run"),
+        (["-p", "dataset", "vnc"], "-p dataset phantom"),
+    ],
+)
+def test_bad_input_stops_the_notebook_with_a_clear_error_and_leaves_nothing(root, tmp_path, arguments, says):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("years")
+    offline = {"HELPERS_DATA": str(tmp_path / "none"), "HELPERS_PREPARED": str(tmp_path / "prepared")}
+    offline |= {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
+    result = papermill(tmp_path, root / "notebooks/train.ipynb", "out.ipynb", *TINY, *arguments, **offline)
+    assert result.returncode != 0
+    assert says in result.stderr, result.stderr[-1500:]
+    assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years"
+    assert not list(tmp_path.glob("runs/*/rows.csv"))
+
+
+def test_an_existing_output_of_other_parameters_is_never_mixed(root, tmp_path):
+    call = [root / "notebooks/train.ipynb", "out.ipynb", *TINY, "-p", "output", "mine"]
+    assert papermill(tmp_path, *call).returncode == 0
+    before = (tmp_path / "mine" / "rows.csv").read_bytes()
+    result = papermill(tmp_path, *call, "-p", "seed", "5")
+    assert result.returncode != 0 and "holds a run of other parameters (seed: 0 there, 5 now)" in result.stderr
+    assert (tmp_path / "mine" / "rows.csv").read_bytes() == before
+
+
+@pytest.mark.xdist_group("study")
+def test_the_code_in_a_row_is_the_code_that_ran(tiny_study):
+    rows = (tiny_study / "build/tiny/runs/bce-seed0/rows.csv").read_text()
+    assert notebook.code_hash() in rows and notebook.commit() in rows

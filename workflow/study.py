@@ -1,0 +1,59 @@
+"""A study's file, read and checked before anything runs."""
+
+from pathlib import Path
+
+import yaml
+
+FOLDER = Path("studies")
+KEYS = ("study", "announcement", "objectives", "seeds", "parameters")
+# Set by the workflow itself, run by run.
+OWN = ("study", "loss", "seed", "test", "output")
+
+
+def read_study(name: str) -> dict:
+    """The study of that name, from ``studies/NAME.yml``.
+
+    Raises
+    ------
+    ValueError
+        No such study; a key that is missing or unknown; an objective, data set, class or parameter that does not
+        exist. The message names the file and what it may say.
+    """
+    names = sorted(path.stem for path in FOLDER.glob("*.yml"))
+    if name not in names:
+        raise ValueError(f"study is {name!r}; expected one of {', '.join(names)} (the files in {FOLDER}/)")
+    path = FOLDER / f"{name}.yml"
+    study = yaml.safe_load(path.read_text())
+    for key in KEYS:
+        if key not in study:
+            raise ValueError(f"{path} has no {key!r}; see {FOLDER}/quick.yml for what a study says")
+    for key in study:
+        if key not in KEYS:
+            raise ValueError(f"{path} has the unknown key {key!r}; a study says {', '.join(KEYS)}")
+    if study["study"] != name:
+        raise ValueError(f"study of {path} is {study['study']!r}; expected the file's own name, {name!r}")
+    _check(study, path)
+    return study
+
+
+def _check(study: dict, path: Path) -> None:
+    from papermill.inspection import inspect_notebook
+
+    from helpers import datasets, objectives
+
+    seeds = study["seeds"]
+    if not (seeds and all(type(s) is int for s in seeds) and len(set(seeds)) == len(seeds)):
+        raise ValueError(f"seeds of {path}: expected a list of different whole numbers, not {seeds!r}")
+    for name in study["objectives"]:
+        if name not in objectives.names():
+            raise ValueError(f"objective {name!r} of {path}: expected one of {', '.join(objectives.names())}")
+    takes = [name for name in inspect_notebook("notebooks/train.ipynb") if name not in OWN]
+    for name in study["parameters"]:
+        if name not in takes:
+            raise ValueError(f"parameter {name!r} of {path}: notebooks/train.ipynb takes {', '.join(takes)}")
+    data = study["parameters"].get("dataset", "phantom")
+    if data not in datasets.names():
+        raise ValueError(f"dataset {data!r} of {path}: expected one of {', '.join(datasets.names())}")
+    for name in study["parameters"].get("classes", "mitochondria").split(","):
+        if name.strip() not in datasets.classes(data):
+            raise ValueError(f"class {name!r} of {path}: {data} has {', '.join(datasets.classes(data))}")
