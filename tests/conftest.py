@@ -1,11 +1,14 @@
 """What the tests share: tiny images, and the repository's root."""
 
+import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from helpers.datasets import Image
 
@@ -47,22 +50,40 @@ def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
+def shared(tmp_path_factory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder made once for all of pytest-xdist's workers: the first makes it, the others wait."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    ready = base / f"{name}.ready"
+    with FileLock(base / f"{name}.lock"):
+        if not ready.exists():
+            make(base / name)
+            ready.touch()
+    return base / name
+
+
 @pytest.fixture(scope="session")
 def project_copy(root, tmp_path_factory) -> Path:
     """The project's files in a folder of their own, where a test may change them."""
-    folder = tmp_path_factory.mktemp("project")
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    for name in subprocess.run(listed, cwd=root, capture_output=True, text=True, check=True).stdout.split("\0"):
-        if name and (root / name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(root / name, folder / name, follow_symlinks=False)
-    (folder / "studies" / "tiny.yml").write_text(TINY)
-    return folder
+
+    def make(folder: Path) -> None:
+        listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        for name in subprocess.run(listed, cwd=root, capture_output=True, text=True, check=True).stdout.split("\0"):
+            if name and (root / name).exists():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(root / name, folder / name, follow_symlinks=False)
+        (folder / "studies" / "tiny.yml").write_text(TINY)
+
+    return shared(tmp_path_factory, "project", make)
 
 
 @pytest.fixture(scope="session")
-def tiny_study(project_copy) -> Path:
+def tiny_study(project_copy, tmp_path_factory) -> Path:
     """That copy, with a study run in it from the first notebook to the book."""
-    result = snakemake(project_copy, "--config", "study=tiny")
-    assert result.returncode == 0, result.stderr[-3000:]
+
+    def make(done: Path) -> None:
+        result = snakemake(project_copy, "--config", "study=tiny")
+        assert result.returncode == 0, result.stderr[-3000:]
+
+    shared(tmp_path_factory, "study", make)
     return project_copy

@@ -7,9 +7,6 @@ from pathlib import Path
 
 import pytest
 
-# One worker runs the study that these tests share.
-pytestmark = pytest.mark.xdist_group("study")
-
 
 class Page(HTMLParser):
     """What a page shows and asks for."""

@@ -128,7 +128,6 @@ def test_an_existing_output_of_other_parameters_is_never_mixed(root, tmp_path):
     assert (tmp_path / "mine" / "rows.csv").read_bytes() == before
 
 
-@pytest.mark.xdist_group("study")
 def test_the_code_in_a_row_is_the_code_that_ran(tiny_study):
     rows = (tiny_study / "build/tiny/runs/bce-seed0/rows.csv").read_text()
     assert notebook.code_hash() in rows and notebook.commit() in rows

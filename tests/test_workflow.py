@@ -8,9 +8,6 @@ from conftest import snakemake
 
 from helpers import tables
 
-# One worker runs the study that these tests share.
-pytestmark = pytest.mark.xdist_group("study")
-
 
 def planned(folder, *arguments):
     """Rules of the jobs that would run, without running them."""
