@@ -9,7 +9,7 @@ READY := .venv/.ready
 SNAKEMAKE := snakemake --snakefile workflow/Snakefile --quiet host rules reason
 
 .DEFAULT_GOAL := help
-.PHONY: help paper test test-all book study publish lab address lint clean
+.PHONY: help paper test test-all book study unlock publish lab address lint bench clean
 
 help:  ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -20,6 +20,9 @@ paper: $(READY)  ## the quick study on the phantom and its book, in minutes, wit
 study: $(READY)  ## run a study of studies/ and build its book: make study STUDY=vnc
 	$(SNAKEMAKE) --config study=$(STUDY)
 	@echo "open $(CURDIR)/build/$(STUDY)/book/_build/html/index.html"
+
+unlock: $(READY)  ## after a study was killed: make unlock STUDY=vnc, then make study again
+	$(SNAKEMAKE) --config study=$(STUDY) --unlock
 
 publish: $(READY)  ## put a finished study's notebooks and results into book/: make publish STUDY=vnc
 	$(SNAKEMAKE) --config study=$(STUDY) -- publish
@@ -38,13 +41,20 @@ lint: $(READY)  ## style of code and notebooks
 	ruff format --check . && ruff check .
 
 lab: $(READY)  ## JupyterLab in the paper's environment
-	jupyter lab notebooks
+	jupyter lab --notebook-dir=.
 
 address: $(READY)  ## set the repository's public address everywhere: make address URL=https://github.com/NAME/PROJECT
 	python workflow/address.py "$(URL)"
 
+bench: $(READY)  ## the benchmarks: ratios measured side by side in one run
+	@mkdir -p build/benchmarks
+	python benchmarks/targets.py --csv build/benchmarks/benchmark_targets.csv
+	python benchmarks/objectives.py --csv build/benchmarks/benchmark_objectives.csv
+	@echo "the book's page of costs shows book/methods/benchmark_*.csv: copy these there to renew it"
+
 clean:  ## remove what the commands made: environment, builds, runs (never published results)
-	rm -rf .venv build runs notebooks/runs book/_build
+	rm -rf .venv build notebooks/runs book/_build
+	find runs -mindepth 1 ! -name .gitignore -delete
 
 $(READY): requirements.txt constraints.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11, or say PYTHON=path/to/it" >&2; exit 1; }

@@ -9,6 +9,7 @@ import venv
 import pytest
 import torch
 
+pytestmark = pytest.mark.slow  # an environment with torch is installed
 HOSTED = (f"torch=={torch.__version__.partition('+')[0]}", "numpy", "matplotlib", "ipykernel")
 
 

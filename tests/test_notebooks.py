@@ -48,12 +48,16 @@ def test_sources_are_stripped_portable_and_explained(root, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_parameter_has_a_type_and_a_line_of_help(root, name):
     for parameter in inspect_notebook(str(root / "notebooks" / f"{name}.ipynb")).values():
-        assert parameter["inferred_type_name"] in ("str", "int", "float", "bool"), parameter
+        assert parameter["inferred_type_name"] in ("str", "int", "float", "bool", "list"), parameter
         assert len(parameter["help"]) > 5, parameter
 
 
 def test_the_command_of_the_readme_and_the_same_digits_again(root, tmp_path):
     """Executed once, then re-run by nbval, which compares all that was printed."""
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "runs"]
+    assert subprocess.run(listed, cwd=root, capture_output=True, text=True).stdout, (
+        "a clone has no folder for the output"
+    )
     result = papermill(tmp_path, root / "notebooks/train.ipynb", "bce.ipynb", "-p", "loss", "bce", *TINY)
     assert result.returncode == 0, result.stderr[-2000:]
     assert "rows in runs/phantom-bce-seed0-" in printed(tmp_path / "bce.ipynb")
@@ -91,7 +95,7 @@ def test_it_runs_from_the_notebooks_folder_too(root, project_copy):
     ("arguments", "says"),
     [
         (["-p", "los", "dice"], "unknown parameter 'los' (did you mean 'loss'?)"),
-        (["-p", "loss", "bse"], "loss is 'bse'; expected one of bce, tanh_distance, hot_distance"),
+        (["-p", "loss", "bse"], "loss is 'bse'; expected one of bce, logistic, softmax"),
         (["-p", "dataset", "vcn"], "unknown data set 'vcn'; there are vnc, phantom"),
         (["-p", "classes", "nuclei"], "has no class 'nuclei'; it has membranes, mitochondria"),
         (["-p", "steps", "many"], "steps is 'many', of type str; expected int"),
@@ -101,6 +105,8 @@ def test_it_runs_from_the_notebooks_folder_too(root, project_copy):
         (["-p", "balance", "2.0"], "balance is set to 2.0, but bce has no such option"),
         (["-p", "device", "gpu"], "device is 'gpu'; expected auto, cpu, cuda or cuda:N"),
         (["-p", "threads", "0"], "threads is 0; expected a whole number of at least 1"),
+        (["-p", "seed", "-1"], "seed is -1; expected a whole number from 0"),
+        (["-p", "loss", "mine:iou"], "loss is 'mine:iou', but there is no mine.py in"),
         (["-p", "output", "file/run"], "output file/run cannot be written"),
         (["-p", "output", "thesis"], "output thesis exists and is not the folder of a run"),
         (["-p", "dataset", "vnc"], "-p dataset phantom"),
@@ -117,6 +123,58 @@ def test_bad_input_stops_the_notebook_with_a_clear_error_and_leaves_nothing(root
     assert says in result.stderr, result.stderr[-1500:]
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years"
     assert not list(tmp_path.glob("runs/*/rows.csv"))
+
+
+def test_the_reproduce_pages_own_loss_runs_from_a_file_beside_the_notebook(root, tmp_path):
+    page = (root / "book" / "reproduce.md").read_text()
+    code = page.split("```python\n")[1].split("```")[0]
+    (tmp_path / "my_losses.py").write_text(code)
+    call = [root / "notebooks/train.ipynb", "mine.ipynb", *TINY, "-p", "output", "mine"]
+    result = papermill(tmp_path, *call, "-p", "loss", "my_losses:soft_iou")
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "my_losses:soft_iou" in (tmp_path / "mine" / "rows.csv").read_text()
+    assert "One minus the soft intersection over union" in printed(tmp_path / "mine.ipynb")
+    (tmp_path / "my_losses.py").write_text(code.replace("epsilon=1.0", "epsilon=2.0"))
+    changed = papermill(tmp_path, *call, "-p", "loss", "my_losses:soft_iou")
+    assert "holds a run of other parameters (code: " in changed.stderr, "another loss is another run"
+
+
+def test_a_class_that_is_nowhere_and_several_classes_go_through_to_the_figures(root, tmp_path):
+    """Synapses at 294 nm per pixel vanish by majority; no cut can be chosen, and the analysis says so."""
+    classes = ["-p", "classes", "vesicles,mitochondria", "-p", "test", "True", "-p", "study", "odd"]
+    call = [
+        root / "notebooks/train.ipynb",
+        "out.ipynb",
+        *TINY,
+        *classes,
+        "-p",
+        "reduce",
+        "32",
+        "-p",
+        "output",
+        "runs/one",
+    ]
+    (tmp_path / "runs").mkdir()
+    result = papermill(tmp_path, *call, "-p", "patch", "16")
+    assert result.returncode == 0, result.stderr[-2000:]
+    analysis = ["-p", "study", "odd", "-p", "runs", "runs", "-p", "output", "results"]
+    result = papermill(tmp_path, root / "notebooks/analysis.ipynb", "analysis.ipynb", *analysis)
+    assert result.returncode == 0, result.stderr[-2000:]
+    summary = (tmp_path / "results" / "summary.csv").read_text().splitlines()
+    assert [line.split(",")[:2] for line in summary[1:]] == [["bce", "vesicles"], ["bce", "mitochondria"]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["-p", "metric", "voi"], "metric is 'voi'; expected one of iou, dice, accuracy"),
+        (["-p", "runs", "nowhere"], "no folder nowhere in"),
+        (["-p", "study", "nothing", "-p", "runs", "."], "no run of study 'nothing' in"),
+    ],
+)
+def test_bad_input_of_the_analysis_is_named(root, tmp_path, arguments, says):
+    result = papermill(tmp_path, root / "notebooks/analysis.ipynb", "out.ipynb", *arguments)
+    assert result.returncode != 0 and says in result.stderr, result.stderr[-1500:]
 
 
 def test_an_existing_output_of_other_parameters_is_never_mixed(root, tmp_path):

@@ -76,8 +76,23 @@ def test_what_a_killed_run_left_is_removed_and_a_living_ones_is_not(tmp_path):
     assert f".{os.getpid()}." not in left[0]
 
 
+def test_killed_between_two_renames_the_old_run_comes_back(tmp_path):
+    folder = tmp_path / "run"
+    outputs.finish(outputs.claim(folder, {"seed": 0}), folder)
+    folder.rename(tmp_path / ".run.replaced")
+    with pytest.raises(FileExistsError, match="other parameters"):
+        outputs.claim(folder, {"seed": 1})
+    assert (folder / "parameters.json").is_file()
+
+
+def test_a_run_that_fails_leaves_nothing(tmp_path):
+    code = f"from helpers import outputs; outputs.claim({str(tmp_path / 'run')!r}, {{}}); raise SystemExit(1)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 1
+    assert not list(tmp_path.iterdir())
+
+
 def test_scores_come_back(tmp_path):
     score = np.linspace(-1, 1, 12).reshape(1, 3, 4)
     outputs.write_scores(tmp_path / "s.npz", {"stack1/07": score})
     with np.load(tmp_path / "s.npz") as found:
-        np.testing.assert_allclose(found["stack1/07"], score, atol=1e-3)
+        np.testing.assert_array_equal(found["stack1/07"], score)

@@ -1,11 +1,43 @@
-"""The cut against an exhaustive search."""
+"""The consensus against its definition, and the cut against an exhaustive search."""
+
+import itertools
 
 import numpy as np
+import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.metrics import pooled
-from helpers.postprocess import best_cut
+from helpers.postprocess import best_cut, consensus
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**20), st.integers(1, 6), st.integers(2, 3))
+def test_consensus_by_its_definition(seed, count, dims):
+    rng = np.random.default_rng(seed)
+    size = tuple(rng.integers(1, 5, dims).tolist())
+    offsets = rng.integers(-3, 4, (count, dims)).tolist()
+    votes = rng.random((1, 2 * count, *size), np.float32)
+    mean, spread = consensus(torch.from_numpy(votes), offsets)
+    for c, x in itertools.product(range(2), itertools.product(*map(range, size))):
+        cast = []
+        for k, offset in enumerate(offsets):
+            voter = tuple(np.subtract(x, offset))
+            if all(0 <= v < n for v, n in zip(voter, size, strict=True)):
+                cast.append(votes[(0, c * count + k, *voter)])
+        if cast:
+            assert mean[(0, c, *x)] == pytest.approx(np.mean(cast), abs=1e-5)
+            assert spread[(0, c, *x)] == pytest.approx(np.std(cast), abs=1e-3)
+        else:
+            assert mean[(0, c, *x)].isnan()
+
+
+def test_consensus_refuses_channels_and_offsets_that_do_not_fit():
+    with pytest.raises(ValueError, match="5 channels; expected a multiple of the 2 offsets"):
+        consensus(torch.zeros(1, 5, 3, 3), [(0, 0), (0, 1)])
+    with pytest.raises(ValueError, match="for 2 spatial axes"):
+        consensus(torch.zeros(1, 1, 3, 3), [(0, 0, 0)])
 
 
 @settings(max_examples=100, deadline=None)
@@ -20,6 +52,13 @@ def test_no_cut_is_better(seed, size):
         return
     values = {c: pooled([s > c for s in scores], masks, known).iou for c in (*np.arange(-4, 4, 0.5), cut)}
     assert values[cut] == max(values.values())
+
+
+def test_the_cut_is_exact_between_neighbouring_floats():
+    high = np.float32(0.3)
+    low = np.nextafter(high, np.float32(0))
+    scores, mask = np.array([high, low, low], np.float32), np.array([True, False, False])
+    assert ((scores > best_cut([scores], [mask], [np.ones(3, bool)])) == mask).all()
 
 
 def test_a_perfect_score_is_cut_in_its_gap():

@@ -8,7 +8,8 @@ from helpers import statistics, tables
 
 RUN = {
     "study": "s", "dataset": "d", "objective": "bce", "options": "{}", "split": 0, "subset": "test", "seed": 0,
-    "learning_rate": 1e-3, "steps": 5, "n_weights": 9, "threads": 1, "device": "cpu", "commit": "c", "code_hash": "h",
+    "learning_rate": 1e-3, "steps": 5,
+    "n_weights": 9, "parameters": "{}", "threads": 1, "device": "cpu", "commit": "c", "code_hash": "h",
     "seconds": 1.0,
 }  # fmt: skip
 
@@ -86,11 +87,14 @@ def test_means_and_paired_differences_by_hand():
     differences = statistics.paired_differences(table, "iou_tuned")
     assert differences["difference"].tolist() == pytest.approx([0.05, -0.2])
     summary = statistics.summary(table, "iou").set_index("objective")
+    assert summary["pooled"].tolist() == pytest.approx([0.5, 0.5])
     assert summary.loc["dist", "difference"] == pytest.approx(-0.075)
     assert summary.loc["bce", ["mean", "min", "max", "natural"]].tolist() == pytest.approx([0.65, 0.6, 0.7, 0.325])
     assert np.isnan(summary.loc["bce", "difference"])
-    text = statistics.sentence(statistics.summary(table, "iou"), "IoU", "bce", 2)
-    assert "0.650 for bce (0.600 to 0.700); 0.575 for dist (0.500 to 0.650), -0.075 against bce." in text
+    text = statistics.sentence(statistics.summary(table, "iou"), "IoU", "bce")
+    assert (
+        "mean IoU of c was 0.650 for bce (0.600 to 0.700); 0.575 for dist (0.500 to 0.650), -0.075 against bce." in text
+    )
     assert "no interval" in statistics.caveat(2) and "no ranking" in statistics.caveat(2)
 
 
@@ -106,6 +110,16 @@ def test_a_collapse_is_counted():
     gone = (table["objective"] == "dist") & (table["seed"] == 1)
     table.loc[gone, ["true_positive_tuned", "false_positive_tuned", "false_negative_tuned"]] = 0, 0, 15
     assert statistics.summary(table, "iou").set_index("objective")["collapsed"].to_dict() == {"bce": 0, "dist": 1}
+
+
+def test_classes_are_never_averaged_together():
+    table = small_table()
+    both = pd.concat([table, table.assign(**{"class": "d", "iou_tuned": 0.1})])
+    summary = statistics.summary(both, "iou")
+    means = summary.set_index(["objective", "class"])["mean"].to_dict()
+    assert means == pytest.approx({("bce", "c"): 0.65, ("bce", "d"): 0.1, ("dist", "c"): 0.575, ("dist", "d"): 0.1})
+    assert summary["seeds"].tolist() == [2] * 4
+    assert statistics.sentence(summary, "IoU", "bce").count("With the cut tuned") == 2
 
 
 def test_missing_pairs_and_wrong_columns_are_named():

@@ -24,6 +24,8 @@ def read_study(name: str) -> dict:
         raise ValueError(f"study is {name!r}; expected one of {', '.join(names)} (the files in {FOLDER}/)")
     path = FOLDER / f"{name}.yml"
     study = yaml.safe_load(path.read_text())
+    if not isinstance(study, dict):
+        raise ValueError(f"{path} holds {study!r}; see {FOLDER}/quick.yml for what a study says")
     for key in KEYS:
         if key not in study:
             raise ValueError(f"{path} has no {key!r}; see {FOLDER}/quick.yml for what a study says")
@@ -32,6 +34,9 @@ def read_study(name: str) -> dict:
             raise ValueError(f"{path} has the unknown key {key!r}; a study says {', '.join(KEYS)}")
     if study["study"] != name:
         raise ValueError(f"study of {path} is {study['study']!r}; expected the file's own name, {name!r}")
+    # A list of objectives is short for a mapping of each to no parameters of its own.
+    if isinstance(study["objectives"], list):
+        study["objectives"] = {objective: {} for objective in study["objectives"]}
     _check(study, path)
     return study
 
@@ -44,16 +49,27 @@ def _check(study: dict, path: Path) -> None:
     seeds = study["seeds"]
     if not (seeds and all(type(s) is int for s in seeds) and len(set(seeds)) == len(seeds)):
         raise ValueError(f"seeds of {path}: expected a list of different whole numbers, not {seeds!r}")
-    for name in study["objectives"]:
+    takes = {n: p["inferred_type_name"] for n, p in inspect_notebook("notebooks/train.ipynb").items() if n not in OWN}
+    if not study["objectives"]:
+        raise ValueError(f"objectives of {path}: expected at least one of {', '.join(objectives.names())}")
+    for name, own in study["objectives"].items():
         if name not in objectives.names():
             raise ValueError(f"objective {name!r} of {path}: expected one of {', '.join(objectives.names())}")
-    takes = [name for name in inspect_notebook("notebooks/train.ipynb") if name not in OWN]
-    for name in study["parameters"]:
-        if name not in takes:
-            raise ValueError(f"parameter {name!r} of {path}: notebooks/train.ipynb takes {', '.join(takes)}")
+        _check_parameters((own or {}), takes, path)
+    _check_parameters(study["parameters"], takes, path)
     data = study["parameters"].get("dataset", "phantom")
     if data not in datasets.names():
         raise ValueError(f"dataset {data!r} of {path}: expected one of {', '.join(datasets.names())}")
     for name in study["parameters"].get("classes", "mitochondria").split(","):
         if name.strip() not in datasets.classes(data):
             raise ValueError(f"class {name!r} of {path}: {data} has {', '.join(datasets.classes(data))}")
+
+
+def _check_parameters(parameters: dict, takes: dict[str, str], path: Path) -> None:
+    for name, value in parameters.items():
+        if name not in takes:
+            raise ValueError(f"parameter {name!r} of {path}: notebooks/train.ipynb takes {', '.join(takes)}")
+        kind = type(value).__name__
+        if kind != takes[name] and (kind, takes[name]) != ("int", "float"):
+            hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if takes[name] == "float" else ""
+            raise ValueError(f"{name} of {path} is {value!r}, of type {kind}; expected {takes[name]}{hint}")

@@ -1,7 +1,7 @@
-"""Augmentation of raw, masks, annotated and known together, before any target is made of them.
+"""Augmentation of raw and labels together, before any target is made of them.
 
-A distance that was warped is no distance, so labels move first and targets are made afterwards. All functions take a
-:class:`Batch` and return one.
+A distance that was warped is no distance, so labels move first and targets are made afterwards. Functions take a
+:class:`Batch`, or any named tuple of tensors (B, channels, *S) with a field ``raw``, and return one of the same kind.
 """
 
 from typing import NamedTuple
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 AUGMENTATIONS = ("none", "flips", "affine")
+SCALES = (0.8, 1.25)  # of "affine"
+AFFINE_REACH = (2**0.5 / SCALES[0] - 1) / 2  # how far beyond a square of side 1 its image comes from, at most
 
 
 class Batch(NamedTuple):
@@ -64,7 +66,7 @@ def flip_and_turn(batch: Batch, generator: torch.Generator) -> Batch:
             samples.append(torch.rot90(sample.flip(axes), turn, (-2, -1)))
         return torch.stack(samples)
 
-    return Batch(*map(move, batch))
+    return type(batch)(*map(move, batch))
 
 
 def rotate_and_scale(batch: Batch, generator: torch.Generator) -> Batch:
@@ -78,7 +80,7 @@ def rotate_and_scale(batch: Batch, generator: torch.Generator) -> Batch:
         raise ValueError('augmentation is "affine" in 3-D; expected 2-D patches (use "flips")')
     size, height, width = batch.raw.shape[0], *batch.raw.shape[-2:]
     angle = torch.rand(size, generator=generator) * 360
-    scale = 0.8 * (1.25 / 0.8) ** torch.rand(size, generator=generator)
+    scale = SCALES[0] * (SCALES[1] / SCALES[0]) ** torch.rand(size, generator=generator)
     centre = torch.tensor([[(width - 1) / 2, (height - 1) / 2]]).expand(size, 2)
     matrix = kt.get_rotation_matrix2d(centre, angle, scale[:, None].expand(size, 2)).to(batch.raw.device)
 

@@ -13,7 +13,8 @@ matplotlib.rcParams.update(
         "svg.hashsalt": "helpers",
     }
 )
-import matplotlib.pyplot as plt  # noqa: E402 - after the faces are set
+import matplotlib.patheffects  # noqa: E402 - after the faces are set
+import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
@@ -174,6 +175,30 @@ def shares(table) -> Figure:
     return figure
 
 
+def profiles(panels: Mapping[str, tuple], xlabels: Sequence[str], ylabel: str) -> Figure:
+    """Line plots side by side.
+
+    Parameters
+    ----------
+    panels : mapping
+        Title -> (x, label -> y, bool array shaded in grey or None).
+    xlabels : sequence of str
+        One per panel.
+    """
+    figure, axes = plt.subplots(1, len(panels), figsize=(3.2 * len(panels), 3.6), layout="constrained")
+    for axis, (title, (x, lines, shade)), xlabel in zip(axes, panels.items(), xlabels, strict=True):
+        for (label, y), tint, style in zip(lines.items(), PALETTE.values(), ("o-", "s--", "^:"), strict=False):
+            axis.plot(x, y, style, ms=4, lw=1.2, color=tint, label=label)
+        if shade is not None:
+            axis.fill_between(x, 0, 1, where=shade, step="mid", color="0.88", transform=axis.get_xaxis_transform())
+        axis.axhline(0, color="0.6", lw=0.8, zorder=0)
+        axis.set(title=title, xlabel=xlabel)
+        axis.legend(frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.22))
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel(ylabel)
+    return figure
+
+
 def split_map(blocks: Mapping[str, Sequence[str]]) -> Figure:
     """Which images train, validate and test: one row of squares, by name."""
     names = sorted(name for members in blocks.values() for name in members)
@@ -193,6 +218,8 @@ def _scale_bar(axis, shape: tuple[int, ...], nm_per_pixel: float) -> None:
     choices = np.array([50, 100, 200, 500, 1000, 2000, 5000])
     length = choices[np.abs(choices - 0.25 * shape[1] * nm_per_pixel).argmin()]
     x, y = 0.06 * shape[1], 0.94 * shape[0]
-    axis.plot([x, x + length / nm_per_pixel], [y, y], color="white", lw=3, solid_capstyle="butt")
+    halo = [matplotlib.patheffects.withStroke(linewidth=3, foreground="black")]
+    thick = [matplotlib.patheffects.withStroke(linewidth=6, foreground="black")]
+    axis.plot([x, x + length / nm_per_pixel], [y, y], color="white", lw=3, solid_capstyle="butt", path_effects=thick)
     label = f"{length / 1000:g} µm" if length >= 1000 else f"{length} nm"
-    axis.text(x, y - 0.02 * shape[0], label, color="white", fontsize=7, va="bottom")
+    axis.text(x, y - 0.025 * shape[0], label, color="white", fontsize=8, va="bottom", path_effects=halo)

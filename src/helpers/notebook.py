@@ -84,6 +84,22 @@ def parameters(cells: Sequence[str], values: Mapping[str, Any]) -> SimpleNamespa
     return SimpleNamespace(**result)
 
 
+def existing(folder: str | Path) -> Path:
+    """The folder, seen from the working directory or, for a notebook opened in notebooks/, from the one above.
+
+    Raises
+    ------
+    FileNotFoundError
+        It is in neither place.
+    """
+    for place in (Path(folder), Path("..", folder)):
+        if place.is_dir():
+            return place
+    raise FileNotFoundError(
+        f"no folder {folder} in {Path.cwd()} or above it; run a study first: make study STUDY=quick"
+    )
+
+
 def glue(name: str, value: Any) -> None:
     """Store a number or text in the notebook for the book's prose, as ``myst_nb.glue`` does with display=False.
 

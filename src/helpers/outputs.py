@@ -1,5 +1,6 @@
 """A run's output folder: filled aside, renamed when whole, and never shared by runs of different parameters."""
 
+import atexit
 import glob
 import json
 import os
@@ -32,6 +33,8 @@ def claim(folder: str | Path, parameters: Mapping) -> Path:
     """
     folder = Path(folder)
     wanted = json.loads(json.dumps(dict(parameters)))
+    if _replaced(folder).exists() and not folder.exists():
+        os.rename(_replaced(folder), folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         record = folder / PARAMETERS
         if not record.is_file():
@@ -54,6 +57,7 @@ def claim(folder: str | Path, parameters: Mapping) -> Path:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
         (aside / PARAMETERS).write_text(json.dumps(wanted, indent=1, sort_keys=True) + "\n")
+        atexit.register(shutil.rmtree, aside, ignore_errors=True)  # a failed run leaves nothing; a finished one moved
     except OSError as error:
         raise type(error)(
             error.errno,
@@ -65,12 +69,16 @@ def claim(folder: str | Path, parameters: Mapping) -> Path:
 def finish(aside: Path, folder: str | Path) -> Path:
     """Put what was written aside in the folder's place; what stood there (the same run, made before) goes."""
     folder = Path(folder)
-    old = aside.with_suffix(".replaced")
+    old = _replaced(folder)
     if folder.exists():
-        os.rename(folder, old)
+        os.rename(folder, old)  # killed here, the next claim puts it back
     os.rename(aside, folder)
     shutil.rmtree(old, ignore_errors=True)
     return folder
+
+
+def _replaced(folder: Path) -> Path:
+    return folder.parent / f".{folder.name}.replaced"
 
 
 def _aside(folder: Path, process: int) -> Path:
@@ -90,5 +98,5 @@ def _remove_abandoned(folder: Path) -> None:
 
 
 def write_scores(path: Path, scores: Mapping[str, np.ndarray]) -> None:
-    """Score maps by image name, as float16: enough for figures, half the size."""
-    np.savez_compressed(path, **{name: score.astype(np.float16) for name, score in scores.items()})
+    """Score maps by image name, as they were scored: cut again they give the same segmentation."""
+    np.savez_compressed(path, **scores)

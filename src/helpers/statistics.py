@@ -61,6 +61,14 @@ def paired_differences(table, metric: str, reference: str = "bce"):
     return pd.concat(parts)[columns].reset_index(drop=True) if parts else pd.DataFrame(columns=columns)
 
 
+def _counts(table):
+    """True positives, false positives and false negatives of each run at the tuned cut, added over images."""
+    names = ["true_positive_tuned", "false_positive_tuned", "false_negative_tuned"]
+    for name in names:
+        _require(table, name)
+    return (table.groupby(UNIT, sort=False)[name].sum() for name in names)
+
+
 def _require(table, metric: str) -> None:
     if metric not in table:
         raise ValueError(f"metric is {metric!r}; expected a column of the table, such as iou_tuned")
@@ -69,25 +77,33 @@ def _require(table, metric: str) -> None:
 
 
 def summary(table, metric: str, reference: str = "bce"):
-    """One row for each objective: its metric at the tuned cut, over the seeds.
+    """One row for each objective and class: its metric at the tuned cut, over the seeds.
 
     Returns
     -------
-    DataFrame with the columns objective, mean, min, max, natural (the mean at the natural cut), difference (mean
-    paired difference to the reference; NaN for the reference), seeds, undefined (images without a value) and collapsed
-    (runs that
-    :func:`collapsed` counts).
+    DataFrame with the columns objective, class, mean, min, max (over seeds, of the mean over images), natural (the mean
+    at the natural cut), pooled (IoU of the counts added over images, mean over seeds), difference (mean paired
+    difference to the reference; NaN for the reference), seeds, undefined (images without a value) and collapsed (runs
+    that :func:`collapsed` counts).
     """
+    groups = ["objective", "class"]
     tuned, natural = per_seed(table, f"{metric}_tuned"), per_seed(table, f"{metric}_natural")
-    differences = paired_differences(table, f"{metric}_tuned", reference).groupby("objective")["difference"].mean()
-    groups = tuned.groupby("objective", sort=False)
-    result = groups[f"{metric}_tuned"].agg(["mean", "min", "max"])
-    result["natural"] = natural.groupby("objective")[f"{metric}_natural"].mean()
-    result["difference"] = differences
-    result["seeds"] = groups["seed"].nunique()
-    result["undefined"] = groups["n_undefined"].sum()
-    result["collapsed"] = collapsed(table).groupby("objective")["collapsed"].sum()
+    differences = paired_differences(table, f"{metric}_tuned", reference)
+    grouped = tuned.groupby(groups, sort=False)
+    result = grouped[f"{metric}_tuned"].agg(["mean", "min", "max"])
+    result["natural"] = natural.groupby(groups)[f"{metric}_natural"].mean()
+    result["pooled"] = pooled_iou(table).groupby(groups)["pooled"].mean()
+    result["difference"] = differences.groupby(groups)["difference"].mean()
+    result["seeds"] = grouped["seed"].nunique()
+    result["undefined"] = grouped["n_undefined"].sum()
+    result["collapsed"] = collapsed(table).groupby(groups)["collapsed"].sum()
     return result.reset_index()
+
+
+def pooled_iou(table):
+    """IoU of each run at the tuned cut, of counts added over images; columns objective, class, split, seed, pooled."""
+    tp, fp, fn = _counts(table)
+    return (tp / (tp + fp + fn)).rename("pooled").reset_index()
 
 
 def collapsed(table):
@@ -95,27 +111,27 @@ def collapsed(table):
 
     Returns
     -------
-    DataFrame with the columns objective, class, split, seed, collapsed (bool). A run without any cut is collapsed.
+    DataFrame with the columns objective, class, split, seed, collapsed (bool).
     """
-    names = ["true_positive_tuned", "false_positive_tuned", "false_negative_tuned"]
-    for name in names:
-        _require(table, name)
-    tp, fp, fn = (table.groupby(UNIT, sort=False)[name].sum() for name in names)
-    ratio = (tp + fp) / (tp + fn)
-    return (~ratio.between(0.05, 20)).rename("collapsed").reset_index()
+    tp, fp, fn = _counts(table)
+    predicted, true = tp + fp, tp + fn
+    return ((predicted < 0.05 * true) | (predicted > 20 * true)).rename("collapsed").reset_index()
 
 
-def sentence(summary, label: str, reference: str, n_seeds: int) -> str:
-    """The comparison in one sentence of plain text, numbers included, without any ranking."""
-    parts = []
-    for _, row in summary.iterrows():
-        text = f"{row['mean']:.3f} for {row['objective']}"
-        if n_seeds > 1:
-            text += f" ({row['min']:.3f} to {row['max']:.3f})"
-        if row["objective"] != reference:
-            text += f", {row['difference']:+.3f} against {reference}"
-        parts.append(text)
-    return f"With the cut tuned on validation, mean {label} was {'; '.join(parts)}."
+def sentence(summary, label: str, reference: str) -> str:
+    """The comparison in one sentence of plain text for each class, numbers included, without any ranking."""
+    sentences = []
+    for name, rows in summary.groupby("class", sort=False):
+        parts = []
+        for _, row in rows.iterrows():
+            text = f"{row['mean']:.3f} for {row['objective']}"
+            if row["seeds"] > 1:
+                text += f" ({row['min']:.3f} to {row['max']:.3f})"
+            if row["objective"] != reference:
+                text += f", {row['difference']:+.3f} against {reference}"
+            parts.append(text)
+        sentences.append(f"With the cut tuned on validation, mean {label} of {name} was {'; '.join(parts)}.")
+    return " ".join(sentences)
 
 
 def caveat(n_seeds: int) -> str:

@@ -20,6 +20,7 @@ COLUMNS = (
     "steps",
     "cut",  # the tuned one; the natural cut belongs to the objective
     *(f"{value}_{cut}" for cut in CUTS for value in (*METRICS, *_COUNTS)),
+    "parameters",  # all of the run's, as JSON
     "n_weights",
     "threads",
     "device",

@@ -1,18 +1,19 @@
 """The training loop: random crops of labelled images, one objective, one network, a history and checkpoints."""
 
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from helpers.augment import Batch, augment
+from helpers.augment import AFFINE_REACH, Batch, augment
 from helpers.objectives import Objective
-from helpers.targets import halo
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,21 @@ def choose_device(name: str = "auto") -> torch.device:
 
 def seed_everything(seed: int, threads: int) -> None:
     """One seed for every generator and a fixed number of CPU threads: sums come out in the same order each time."""
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed is {seed!r}; expected a whole number from 0 to {2**32 - 1}")
     if threads < 1:
         raise ValueError(f"threads is {threads!r}; expected a whole number of at least 1")
     torch.manual_seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - for libraries that draw from NumPy's global generator
     torch.set_num_threads(threads)
+
+
+class Encoded(NamedTuple):
+    """raw float (B, K, *S); target and weight float (B, channels, *S): labels already encoded."""
+
+    raw: Tensor
+    target: Tensor
+    weight: Tensor
 
 
 class Crops:
@@ -68,9 +79,12 @@ class Crops:
         Side of a crop, in voxels along every axis.
     margin : tuple of int
         Voxels of labels beyond the crop, per axis. Outside the image nothing is annotated.
+    encode : callable, optional
+        :class:`Batch` of one whole image -> target and weight: for targets that look across the whole image. The
+        crops are then :class:`Encoded`, and only movements that keep distances (flips, quarter turns) are right.
     """
 
-    def __init__(self, images: Sequence, patch: int, margin: tuple[int, ...]):
+    def __init__(self, images: Sequence, patch: int, margin: tuple[int, ...], encode: Callable | None = None):
         for image in images:
             if min(image.raw.shape[1:]) < patch:
                 raise ValueError(
@@ -79,15 +93,17 @@ class Crops:
                 )
         self.patch, self.margin = patch, margin
         pad = ((0, 0), *((m, m) for m in margin))
-        self.images = [
-            Batch(
-                torch.from_numpy(np.pad(image.raw, pad, mode="reflect")),
-                *(torch.from_numpy(np.pad(a, pad)) for a in (image.masks, image.annotated, image.known)),
-            )
-            for image in images
-        ]
+        self.images = []
+        for image in images:
+            raw = torch.from_numpy(np.pad(image.raw, pad, mode="reflect"))
+            labels = (torch.from_numpy(np.pad(a, pad)) for a in (image.masks, image.annotated, image.known))
+            whole = Batch(raw, *labels)
+            if encode is not None:
+                target, weight = encode(Batch(*(tensor[None] for tensor in whole)))
+                whole = Encoded(raw, target[0], weight[0])
+            self.images.append(whole)
 
-    def draw(self, size: int, generator: torch.Generator) -> Batch:
+    def draw(self, size: int, generator: torch.Generator) -> Batch | Encoded:
         """``size`` crops, margin included, uniform over images and positions."""
         samples = []
         for choice in torch.randint(len(self.images), (size,), generator=generator).tolist():
@@ -97,8 +113,8 @@ class Crops:
                 extent = self.patch + 2 * margin
                 start = int(torch.randint(length - extent + 1, (1,), generator=generator))
                 window.append(slice(start, start + extent))
-            samples.append(Batch(*(tensor[tuple(window)] for tensor in image)))
-        return Batch(*map(torch.stack, zip(*samples, strict=True)))
+            samples.append([tensor[tuple(window)] for tensor in image])
+        return type(image)(*map(torch.stack, zip(*samples, strict=True)))
 
     def cut(self, tensor: Tensor) -> Tensor:
         """Without the margin."""
@@ -153,7 +169,19 @@ def train(
     spacing = _common_spacing(images)
     if augmentation != "none" and spacing[-1] != spacing[-2]:
         raise ValueError(f"spacing is {spacing}; turning needs pixels that are square in-plane (augmentation none)")
-    crops = Crops(images, schedule.patch, halo(objective.reach(), spacing))
+    margin = objective.halo(spacing)
+    whole = margin is None  # the target looks across the whole image: encode each once, and crop the target
+    if whole and augmentation == "affine":
+        raise ValueError(f'augmentation is "affine"; {objective.name} needs whole images: use "flips" or "none"')
+
+    def encode(batch: Batch) -> tuple[Tensor, Tensor]:
+        return objective.encode(batch.masks, batch.annotated, batch.known, spacing)
+
+    if whole:
+        margin = (0,) * len(spacing)
+    elif augmentation == "affine":  # what a rotated and shrunk crop shows comes from further out, for every objective
+        margin = tuple(m + math.ceil(AFFINE_REACH * schedule.patch) for m in margin)
+    crops = Crops(images, schedule.patch, margin, encode if whole else None)
     generator = torch.Generator().manual_seed(seed)
     network.to(device, memory_format=torch.channels_last if network.dims == 2 else torch.contiguous_format).train()
     optimizer = torch.optim.AdamW(network.parameters(), schedule.learning_rate)
@@ -165,9 +193,10 @@ def train(
     history, interval, seconds, start = [], [], 0.0, time.perf_counter()
 
     for step in range(1, schedule.steps + 1):
-        batch = Batch(*(tensor.to(device) for tensor in crops.draw(schedule.batch, generator)))
-        batch = augment(batch, augmentation, generator)
-        target, weight = map(crops.cut, objective.encode(batch.masks, batch.annotated, batch.known, spacing))
+        batch = crops.draw(schedule.batch, generator)
+        batch = augment(type(batch)(*(tensor.to(device) for tensor in batch)), augmentation, generator)
+        encoded = (batch.target, batch.weight) if whole else encode(batch)
+        target, weight = map(crops.cut, encoded)
         output = network(crops.cut(batch.raw))
         loss = objective.compare(output, target, weight)
         optimizer.zero_grad()

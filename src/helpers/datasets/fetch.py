@@ -15,6 +15,21 @@ DAY = 24 * 3600
 PHANTOM = "The phantom data set (-p dataset phantom) needs no download."
 
 
+def import_pooch():
+    """pooch, without the warning of its progress bar that a notebook has no widgets for it: none are used."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        import pooch
+    return pooch
+
+
+def cache_folder() -> Path:
+    """The user's cache, as the operating system has it."""
+    return Path(import_pooch().os_cache("hot-or-distance"))
+
+
 def downloads_folder() -> Path:
     """Where published files are looked for and downloaded to, as ``<folder>/<data set>/…``.
 
@@ -22,9 +37,7 @@ def downloads_folder() -> Path:
     """
     if os.environ.get("HELPERS_DATA"):
         return Path(os.environ["HELPERS_DATA"]).expanduser().absolute()
-    import pooch
-
-    return Path(pooch.os_cache("hot-or-distance"))
+    return cache_folder()
 
 
 def read_registry(path: Path) -> dict[str, str]:
@@ -106,7 +119,7 @@ def fetch(
 
 def _download(url, digest, partial, tries, delay):
     """Fetch one file into folder `partial`; its path there, once its hash is right."""
-    import pooch
+    pooch = import_pooch()
     from requests.exceptions import RequestException
 
     log, downloader = pooch.get_logger(), pooch.HTTPDownloader(timeout=60)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.datasets.fetch import aside
+from helpers.datasets.fetch import aside, cache_folder
 
 LAYOUT = 1  # a store of another layout is written anew
 
@@ -24,9 +24,7 @@ def prepared_folder() -> Path:
     """Where stores are: the environment variable HELPERS_PREPARED, else ``prepared`` in the user's cache."""
     if os.environ.get("HELPERS_PREPARED"):
         return Path(os.environ["HELPERS_PREPARED"]).expanduser().absolute()
-    import pooch
-
-    return Path(pooch.os_cache("hot-or-distance")) / "prepared"
+    return cache_folder() / "prepared"
 
 
 def reduce_image(raw: np.ndarray, masks: np.ndarray, annotated: np.ndarray, reduce: int):
@@ -230,8 +228,8 @@ def read_sections(path: Path, volume: str, classes, sections) -> tuple:
         raw, *drawn = (np.stack([array[z] for z in sections]) for array in arrays)
         if path.stat().st_ino != before:
             raise ValueError(f"{path} was replaced while it was read; load it again")
-    except (KeyError, FileNotFoundError) as error:
-        raise ValueError(f"{path} is damaged: {error} not found. Remove it, to prepare it anew") from error
+    except (KeyError, FileNotFoundError, RuntimeError) as error:
+        raise ValueError(f"{path} is damaged ({error}). Remove it, to prepare it anew") from error
     masks, annotated = np.stack(drawn[: len(classes)], 1) > 0, np.stack(drawn[len(classes) :], 1) > 0
     dataset = group.attrs["ome"]["multiscales"][0]["datasets"][0]
     return raw, masks, annotated, tuple(dataset["coordinateTransformations"][0]["scale"])
