@@ -34,7 +34,13 @@ def build(folder: Path, output: Path) -> list[Path]:
     command = ["jupyter-book", "build", str(folder), "--path-output", str(output), "-W", "-n", "--keep-going"]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, (result.stdout + result.stderr)[-3000:]
-    return [p for p in (output / "_build/html").rglob("*.html") if p.name not in ("genindex.html", "search.html")]
+    return pages_of(output / "_build/html")
+
+
+def pages_of(folder: Path) -> list[Path]:
+    """The pages that people read: not the theme's parts, nor Sphinx's own."""
+    pages = folder.rglob("*.html")
+    return [p for p in pages if "_static" not in p.parts and p.name not in ("genindex.html", "search.html")]
 
 
 @pytest.fixture(scope="session")
@@ -44,8 +50,7 @@ def published(root, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def quick(tiny_study):
-    pages = (tiny_study / "build/tiny/book/_build/html").rglob("*.html")
-    return [p for p in pages if p.name not in ("genindex.html", "search.html")]
+    return pages_of(tiny_study / "build/tiny/book/_build/html")
 
 
 @pytest.mark.parametrize("which", ["published", "quick"])

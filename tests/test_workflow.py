@@ -1,5 +1,6 @@
 """The engine: a study from its first notebook to its book, and what a change makes it do again."""
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -20,6 +21,17 @@ def planned(folder, *arguments):
     return {words[0]: int(words[1]) for words in lines if len(words) == 2 and words[1].isdigit()}
 
 
+@contextlib.contextmanager
+def edited(path, change):
+    """A file changed, and put back whatever happens."""
+    before = path.read_text()
+    path.write_text(change(before))
+    try:
+        yield
+    finally:
+        path.write_text(before)
+
+
 def test_a_study_ends_in_one_table_and_a_book(tiny_study):
     table = pd.read_csv(tiny_study / "build/tiny/results/rows.csv")
     assert list(table.columns) == list(tables.COLUMNS)
@@ -37,19 +49,14 @@ def test_finished_runs_are_not_run_again_and_a_changed_figure_trains_nothing(tin
         "figures": {"download", "targets", "analysis", "assemble", "book", "all"},
         "losses": {"targets", "train", "analysis", "assemble", "book", "all"},
     }.items():
-        source = (helpers / f"{name}.py").read_text()
-        (helpers / f"{name}.py").write_text(source + "# changed\n")
-        assert planned(tiny_study).keys() - {"total"} == again
-        (helpers / f"{name}.py").write_text(source)
+        with edited(helpers / f"{name}.py", lambda source: source + "# changed\n"):
+            assert planned(tiny_study).keys() - {"total"} == again, name
     assert planned(tiny_study) == {}, "an edit taken back reruns nothing"
 
 
 def test_adding_a_seed_runs_that_seed_alone(tiny_study):
-    study = tiny_study / "studies" / "tiny.yml"
-    text = study.read_text()
-    study.write_text(text.replace("seeds: [0]", "seeds: [0, 1]"))
-    assert planned(tiny_study)["train"] == 3
-    study.write_text(text)
+    with edited(tiny_study / "studies" / "tiny.yml", lambda text: text.replace("seeds: [0]", "seeds: [0, 1]")):
+        assert planned(tiny_study)["train"] == 3
 
 
 @pytest.mark.slow

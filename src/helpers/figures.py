@@ -46,17 +46,15 @@ def tiles(rows: Sequence[Sequence[Mapping]], *, height: float = 2.6) -> Figure:
     ----------
     rows : sequence of rows of tiles
         A tile is a mapping with ``image`` (Y, X) or (Y, X, 3), ``title``, and optionally ``cmap``, ``vmin``,
-        ``vmax``, ``colorbar`` (its label), ``outline`` (bool array drawn as a contour) and ``bar`` (nm per pixel:
+        ``vmax``, ``colorbar`` (its label), ``outline`` (bool array drawn as a contour), ``frame`` (a border, for
+        pictures that are white) and ``bar`` (nm per pixel:
         draws a scale bar).
     """
     columns = max(map(len, rows))
-    figure, axes = plt.subplots(
-        len(rows),
-        columns,
-        figsize=(height * columns, (height + 0.35) * len(rows)),
-        squeeze=False,
-        layout="constrained",
-    )
+    # A colour bar takes its width from the picture beside it, which is then as much lower.
+    tall = height * (0.8 if any(tile.get("colorbar") for row in rows for tile in row) else 1) + 0.35
+    size = (height * columns, tall * len(rows))
+    figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False, layout="constrained")
     for axis in axes.flat:
         axis.axis("off")
     for axis_row, row in zip(axes, rows, strict=True):
@@ -69,6 +67,9 @@ def tiles(rows: Sequence[Sequence[Mapping]], *, height: float = 2.6) -> Figure:
                 interpolation="nearest",
             )
             axis.set_title(tile["title"], fontsize=9)
+            if tile.get("frame"):
+                axis.axis("on")
+                axis.set(xticks=[], yticks=[])
             if tile.get("outline") is not None and tile["outline"].any():
                 axis.contour(tile["outline"], [0.5], colors="#E69F00", linewidths=0.8)
             if tile.get("colorbar"):
