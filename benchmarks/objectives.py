@@ -74,7 +74,7 @@ def measure(name: str, options: dict, repeats: int, device: torch.device) -> dic
     def encode() -> None:
         objective.encode(masks, known, known, SPACING)
 
-    for function in (bare, whole, encode):
+    for function in 5 * (bare, whole, encode):  # warm up
         timed(function, device)
     times = [[timed(function, device) for function in (bare, whole, encode)] for _ in range(repeats)]
     bare_ms, whole_ms, encode_ms = (statistics.median(column) for column in zip(*times, strict=True))

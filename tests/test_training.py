@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from helpers import metrics, models, objectives, training
+from helpers.datasets import known_voxels
 from helpers.inference import scores
 from helpers.postprocess import best_cut
 from helpers.training import Crops, Schedule, train
@@ -58,6 +59,31 @@ def test_an_unbounded_target_is_that_of_the_whole_image_wherever_the_crop_is(dis
             assert windows[tuple(crop.flatten().tolist())] == count.flatten().tolist()
     with pytest.raises(ValueError, match="needs whole images"):
         train(network, objective, [image], plan, device="cpu", augmentation="affine")
+
+
+def test_partial_labels_and_true_negatives_reach_the_loss_as_declared(discs):
+    """Class a is annotated on the left half alone; where b is labelled, a is known to be absent."""
+    masks = np.concatenate([discs(0).masks, discs(1).masks & ~discs(0).masks])
+    annotated = np.ones_like(masks)
+    annotated[0, :, 24:] = False
+    known = known_voxels(masks, annotated, ("a", "b"), {"a": ("b",)})
+    image = dataclasses.replace(discs(0), masks=masks, annotated=annotated, known=known)
+    objective, seen = objectives.get("hot_distance"), []
+
+    def compare(output, target, weight):
+        seen.append((target[0].numpy(), weight[0].numpy() > 0))
+        return objective.compare(output, target, weight)
+
+    network = models.UNet(1, 4, width=2, depth=1)
+    plan = Schedule(steps=1, batch=1, patch=48)
+    watched = dataclasses.replace(objective, compare=compare)
+    train(network, watched, [image], plan, device="cpu", augmentation="none", lines=1, log=lambda line: None)
+    target, counts = seen[0]
+    np.testing.assert_array_equal(counts[:2], known)
+    negatives = known[0] & ~annotated[0]
+    assert negatives.sum() > 20 and (target[0][negatives] == 0).all()
+    assert not (counts[2:] & ~annotated).any() and counts[2].any(), "distances learn from what is annotated alone"
+    assert not counts[2, :, 23].any(), "beside what is not annotated no distance can be trusted"
 
 
 def test_rotated_crops_show_the_same_pixels_whatever_the_halo(discs):
