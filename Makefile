@@ -25,6 +25,7 @@ unlock: $(READY)  ## after a study was killed: make unlock STUDY=vnc, then make 
 	$(SNAKEMAKE) --config study=$(STUDY) --unlock
 
 publish: $(READY)  ## put a finished study's notebooks and results into book/: make publish STUDY=vnc
+	@test "$(origin STUDY)" = "command line" || { echo "say which study: make publish STUDY=vnc" >&2; exit 1; }
 	$(SNAKEMAKE) --config study=$(STUDY) -- publish
 
 book: $(READY)  ## build the published preprint from the committed runs
