@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from IPython.utils.capture import capture_output
 
 from helpers import notebook
 
@@ -57,17 +58,6 @@ def test_without_a_parameters_cell_it_says_so():
         notebook.parameters(["import os"], {})
 
 
-class _captured:
-    def __enter__(self):
-        from IPython.utils.capture import capture_output
-
-        self._context = capture_output()
-        return self._context.__enter__()
-
-    def __exit__(self, *arguments):
-        return self._context.__exit__(*arguments)
-
-
 def test_glue_is_what_myst_nb_reads():
     from IPython.core.interactiveshell import InteractiveShell
     from myst_nb import glue
@@ -75,11 +65,11 @@ def test_glue_is_what_myst_nb_reads():
     InteractiveShell.instance()
     pairs = []
     for function in (notebook.glue, lambda n, v: glue(n, v, display=False)):
-        with _captured() as captured:
+        with capture_output() as captured:
             function("iou", 0.25)
         pairs.append((captured.outputs[0].data, captured.outputs[0].metadata))
     assert pairs[0] == pairs[1]
-    with _captured() as captured:
+    with capture_output() as captured:
         notebook.glue("n", np.int64(3))
     assert list(captured.outputs[0].data.values()) == ["3"]
 
@@ -90,7 +80,7 @@ def test_a_figure_carries_its_alt_text_and_caption(tmp_path):
     InteractiveShell.instance()
     path = tmp_path / "a.png"
     path.write_bytes(b"png")
-    with _captured() as captured:
+    with capture_output() as captured:
         notebook.show(path, 'A "curve" <falling>', caption="n = 3 & more")
     data = captured.outputs[0].data
     assert 'alt="A &quot;curve&quot; &lt;falling&gt;"' in data["text/html"]

@@ -34,9 +34,10 @@ def read_study(name: str) -> dict:
             raise ValueError(f"{path} has the unknown key {key!r}; a study says {', '.join(KEYS)}")
     if study["study"] != name:
         raise ValueError(f"study of {path} is {study['study']!r}; expected the file's own name, {name!r}")
-    # A list of objectives is short for a mapping of each to no parameters of its own.
+    # A list of objectives, or one with nothing behind it, is short for no parameters of its own.
     if isinstance(study["objectives"], list):
-        study["objectives"] = {objective: {} for objective in study["objectives"]}
+        study["objectives"] = dict.fromkeys(study["objectives"])
+    study["objectives"] = {objective: own or {} for objective, own in (study["objectives"] or {}).items()}
     _check(study, path)
     return study
 
@@ -55,7 +56,7 @@ def _check(study: dict, path: Path) -> None:
     for name, own in study["objectives"].items():
         if name not in objectives.names():
             raise ValueError(f"objective {name!r} of {path}: expected one of {', '.join(objectives.names())}")
-        _check_parameters((own or {}), takes, path)
+        _check_parameters(own, takes, path)
     _check_parameters(study["parameters"], takes, path)
     data = study["parameters"].get("dataset", "phantom")
     if data not in datasets.names():
