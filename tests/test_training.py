@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from helpers import metrics, models, objectives, training
+from helpers.crops import Crops
 from helpers.datasets import known_voxels
 from helpers.inference import scores
 from helpers.postprocess import best_cut
-from helpers.training import Crops, Schedule, train
+from helpers.training import Schedule, train
 
 
 def run(images, name="bce", seed=0, folder=None, **schedule):

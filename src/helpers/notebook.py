@@ -22,6 +22,7 @@ _TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "d
 # What a training imports: a change in any of these can change a result, a changed caption cannot.
 CODE = (
     "augment",
+    "crops",
     "datasets",
     "inference",
     "losses",
