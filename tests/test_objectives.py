@@ -39,7 +39,7 @@ def test_encode_compare_decode_fit_together(name, dims):
     halo = objective.halo(spacing)
     assert halo is None or len(halo) == dims
     if objective.decode_distance:
-        assert objective.decode_distance(output).abs().max() <= 1
+        assert objective.decode_distance(output, spacing).shape == masks.shape
 
 
 @pytest.mark.parametrize("name", [n for n in objectives.names() if objectives.get(n).natural_cut is not None])
@@ -52,6 +52,49 @@ def test_the_perfect_output_decodes_to_the_mask_at_the_natural_cut(name):
         middle[:, -3:] = 0
     output = torch.where(target > middle, 8.0, -8.0)
     assert torch.equal(objective.decode(output) > objective.natural_cut, masks)
+
+
+@pytest.mark.parametrize(
+    "name, options",
+    [
+        ("distance", {}),
+        ("distance", {"unit": "voxel"}),
+        ("signed_distance", {"unit": 20.0}),
+        ("tanh_distance", {}),
+        ("hot_distance", {"scale_nm": 30.0}),
+    ],
+)
+def test_the_perfect_output_gives_the_distance_back_in_nm(name, options):
+    masks, annotated, known = labels()
+    objective = objectives.get(name, **options)
+    target, weight = (x[:, -3:] for x in objective.encode(masks, annotated, known, SPACING))
+    bounded = "scale_nm" in objective.options
+    output = torch.atanh(target) if bounded else target
+    if name == "hot_distance":
+        output = torch.cat((torch.zeros_like(output), output), 1)
+    expected = targets.boundary_distance(masks, SPACING, annotated=annotated)
+    expected = expected.clamp(min=0) if name == "distance" else expected
+    found = objective.decode_distance(output, SPACING)
+    if bounded:
+        reach = targets.SATURATION * objective.options["scale_nm"]
+        expected = expected.clamp(-reach, reach)
+    assert torch.allclose(found[weight > 0], expected[weight > 0], atol=1e-2)
+
+
+def test_the_published_read_out_is_known_where_there_was_one():
+    """Logits cut at 0.5 without the sigmoid; both distances cut at 0."""
+    assert {n: o.published_cut for n in objectives.names() if (o := objectives.get(n)).published_cut is not None} == {
+        "bce": pytest.approx(float(torch.sigmoid(torch.tensor(0.5)))),
+        "distance": 0.0,
+        "signed_distance": 0.0,
+    }
+
+
+def test_the_link_fits_the_range_of_the_scores():
+    for name in objectives.names():
+        objective = objectives.get(name)
+        wanted = {None: "identity", 0.5: "logit", 0.0: "atanh"}[objective.natural_cut]
+        assert objective.link == ("identity" if name == "signed_distance" else wanted)
 
 
 def test_a_distance_without_natural_cut_still_orders_voxels():

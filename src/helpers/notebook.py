@@ -31,7 +31,6 @@ CODE = (
     "objectives",
     "phantom",
     "postprocess",
-    "tables",
     "targets",
     "training",
 )
@@ -150,11 +149,16 @@ def commit() -> str:
         return "unknown"
 
 
-@functools.cache
 def code_hash() -> str:
-    """First 12 hex digits of the SHA-256 over the modules that a training imports."""
+    """:func:`modules_hash` of what a training imports."""
+    return modules_hash(CODE)
+
+
+@functools.cache
+def modules_hash(names: tuple[str, ...]) -> str:
+    """First 12 hex digits of the SHA-256 over modules of this package."""
     here, digest = Path(__file__).parent, hashlib.sha256()
-    for name in CODE:
+    for name in names:
         path = here / name
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]:
             digest.update(str(file.relative_to(here)).encode() + b"\0" + file.read_bytes())

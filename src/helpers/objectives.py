@@ -9,6 +9,7 @@ loss on one-hot masks needs no entry: ``-p loss my_file:my_function`` finds it (
 import difflib
 import importlib.util
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -39,7 +40,13 @@ class Objective:
         Spacing, options -> voxels of labels that a crop needs around it, per axis; None where the target looks
         across the whole image.
     decode_distance : callable or None
-        Output -> tanh distance, shape (B, C, *S), where the network predicts one beside or as its score.
+        Output, spacing -> estimated distance to the boundary in nm, positive inside, shape (B, C, *S), where the
+        network predicts one beside or as its score.
+    published_cut : float or None
+        The cut on the score that repeats how earlier work read this objective's output; None where none did.
+    link : str
+        How a score becomes the regressor of a logistic fit: "logit" of a probability, "atanh" of a score in
+        [-1, 1], "identity" of an unbounded one.
     options : mapping
         The values in force, by name.
     """
@@ -53,6 +60,8 @@ class Objective:
     channels: Callable[..., int] = lambda dims: 1
     halo: Callable[..., tuple[int, ...] | None] = lambda spacing: (0,) * len(spacing)
     decode_distance: Callable[..., Tensor] | None = None
+    published_cut: float | None = None
+    link: str = "logit"
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -226,12 +235,21 @@ def _whole_image(spacing):
     return None
 
 
+def _unit_to_nm(output: Tensor, spacing, *, unit=targets.UNIT_NM) -> Tensor:
+    return output * (spacing[-1] if unit == "voxel" else unit)
+
+
+def _saturating_to_nm(output: Tensor, spacing, *, scale_nm=targets.SCALE_NM) -> Tensor:
+    """atanh of the tanh, times the scale, with the bound that the target has."""
+    return output.clamp(-targets.SATURATION, targets.SATURATION) * scale_nm
+
+
+def _second_half_to_nm(output: Tensor, spacing, *, scale_nm=targets.SCALE_NM) -> Tensor:
+    return _saturating_to_nm(output[:, output.shape[1] // 2 :], spacing, scale_nm=scale_nm)
+
+
 def _first_half(output: Tensor) -> Tensor:
     return torch.sigmoid(output[:, : output.shape[1] // 2])
-
-
-def _second_half(output: Tensor) -> Tensor:
-    return torch.tanh(output[:, output.shape[1] // 2 :])
 
 
 def _encode_occupancy(masks, annotated, known, spacing, *, kernel=3, shape="square"):
@@ -271,8 +289,12 @@ def _identity(output: Tensor) -> Tensor:
 
 def _on_one_hot(name: str, summary: str, compare: Callable, decode: Callable = torch.sigmoid) -> Objective:
     """One-hot masks; the natural cut is where the logit is 0."""
-    cut = 0.0 if decode is torch.tanh else 0.5
-    return Objective(name, summary, _encode_one_hot, compare, decode, natural_cut=cut)
+    cut, link = (0.0, "atanh") if decode is torch.tanh else (0.5, "logit")
+    return Objective(name, summary, _encode_one_hot, compare, decode, natural_cut=cut, link=link)
+
+
+# The comparison of masks and distances cut logits at 0.5, without the sigmoid.
+_LOGIT_CUT_AT_HALF = 1 / (1 + math.exp(-0.5))
 
 
 def _registry(objectives: Sequence[Objective]) -> dict[str, Objective]:
@@ -281,7 +303,9 @@ def _registry(objectives: Sequence[Objective]) -> dict[str, Objective]:
 
 REGISTRY: dict[str, Objective] = _registry(
     [
-        _on_one_hot("bce", "binary cross entropy on one-hot masks", losses.bce),
+        replace(
+            _on_one_hot("bce", "binary cross entropy on one-hot masks", losses.bce), published_cut=_LOGIT_CUT_AT_HALF
+        ),
         _on_one_hot("logistic", "the classic comparison's name for bce", losses.bce),
         _on_one_hot("softmax", "cross entropy over exclusive classes and background", losses.softmax, _softmax_scores),
         _on_one_hot("approx_ce", "cross entropy with the logarithm's second-order series", losses.approx_ce),
@@ -310,6 +334,9 @@ REGISTRY: dict[str, Objective] = _registry(
             _identity,
             natural_cut=None,
             halo=_whole_image,
+            decode_distance=_unit_to_nm,
+            published_cut=0.0,
+            link="identity",
         ),
         Objective(
             "signed_distance",
@@ -319,6 +346,9 @@ REGISTRY: dict[str, Objective] = _registry(
             _identity,
             natural_cut=0.0,
             halo=_whole_image,
+            decode_distance=_unit_to_nm,
+            published_cut=0.0,
+            link="identity",
         ),
         Objective(
             "tanh_distance",
@@ -328,7 +358,8 @@ REGISTRY: dict[str, Objective] = _registry(
             torch.tanh,
             natural_cut=0.0,
             halo=_tanh_halo,
-            decode_distance=torch.tanh,
+            decode_distance=_saturating_to_nm,
+            link="atanh",
         ),
         Objective(
             "hot_distance",
@@ -339,7 +370,7 @@ REGISTRY: dict[str, Objective] = _registry(
             natural_cut=0.5,
             channels=lambda dims: 2,
             halo=_tanh_halo,
-            decode_distance=_second_half,
+            decode_distance=_second_half_to_nm,
         ),
         Objective(
             "lov",

@@ -1,0 +1,144 @@
+"""A run's folder: the scores it keeps, and its rows, which can be made of them again at any time.
+
+So a change in how runs are judged trains nothing.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from helpers import tables
+from helpers.judging import Ground, Scale, choose, ground, rows
+from helpers.notebook import modules_hash
+
+# What makes numbers of scores. With a change in any of these a run's rows are made again from its scores.
+CODE = ("calibration", "instances", "judging", "metrics", "partitions", "postprocess", "runs", "tables")
+
+
+def judge_hash() -> str:
+    """:func:`helpers.notebook.modules_hash` of what judges."""
+    return modules_hash(CODE)
+
+
+def judge(folder: str | Path) -> tuple[list[dict], list[dict]]:
+    """Make the rows of a run's folder and write them there: rows.csv, reliability.csv, decoding.json.
+
+    Parameters
+    ----------
+    folder : path
+        With parameters.json, run.json, scores.npz and, where the network predicts distances, distances.npz, as
+        ``notebooks/train.ipynb`` writes them.
+
+    Returns
+    -------
+    rows, curves : list of dict
+    """
+    folder = Path(folder)
+    parameters, facts = (json.loads((folder / name).read_text()) for name in ("parameters.json", "run.json"))
+    classes = tuple(name.strip() for name in parameters["classes"].split(","))
+    truth = ground(parameters["dataset"], classes, *(parameters[name] for name in ("reduce", "split", "test")))
+    scale = Scale(**facts["scale"])
+    scores, distances = (_arrays(folder / f"{name}.npz", truth) for name in ("scores", "distances"))
+    if scores is None:
+        raise FileNotFoundError(f"{folder} has no scores.npz: nothing to judge; run the training again")
+    readings = choose(truth, scale, scores[0], distances and distances[0])
+    found, curves = rows(
+        truth,
+        scale,
+        readings,
+        scores[1],
+        distances and distances[1],
+        study=parameters["study"],
+        dataset=parameters["dataset"],
+        objective=parameters["loss"],
+        options=tables.options_text(facts["options"]),
+        split=parameters["split"],
+        seed=parameters["seed"],
+        learning_rate=parameters["learning_rate"],
+        steps=parameters["steps"],
+        parameters=tables.options_text(parameters),
+        judge_hash=judge_hash(),
+        **{name: facts[name] for name in ("n_weights", "threads", "device", "commit", "code_hash", "seconds")},
+    )
+    chosen = {
+        name: {
+            "cut": reading.cut,
+            "platt": [reading.logistic.slope, reading.logistic.intercept],
+            "seed_height_nm": reading.seed_height_nm,
+        }
+        for name, reading in readings.items()
+    }
+    _write_text(folder / "decoding.json", json.dumps({"scale": asdict(scale), "classes": chosen}, indent=1) + "\n")
+    tables.write_table(curves, folder / "reliability.csv", tables.CURVE_COLUMNS)
+    tables.write_table(found, folder / "rows.csv")  # the last: where it is of this judge, so are the others
+    return found, curves
+
+
+def collect(folders: Sequence[Path], processes: int | None = None) -> tuple[Any, Any]:
+    """Rows and reliability curves of many runs; those that another version judged are judged again first.
+
+    Parameters
+    ----------
+    folders : sequence of path
+    processes : int, optional
+        How many judge at once; as many as there are CPU cores if None.
+
+    Returns
+    -------
+    rows, curves : pandas.DataFrame
+        As :func:`helpers.tables.together` puts them.
+    """
+    stale = [folder for folder in folders if not _is_current(Path(folder))]
+    if len(stale) > 1 and (processes := processes or os.cpu_count() or 1) > 1:
+        from concurrent.futures import ProcessPoolExecutor
+        from multiprocessing import get_context
+
+        with ProcessPoolExecutor(min(processes, len(stale)), get_context("spawn")) as pool:
+            list(pool.map(judge, stale))
+    else:
+        for folder in stale:
+            judge(folder)
+    found = tables.together([tables.read_table(Path(folder) / "rows.csv") for folder in folders])
+    curves = [tables.read_table(Path(folder) / "reliability.csv", tables.CURVE_COLUMNS) for folder in folders]
+    return found, tables.together(curves, (*tables.KEY, "kind", "bin"))
+
+
+def _is_current(folder: Path) -> bool:
+    try:
+        table = tables.read_table(folder / "rows.csv")
+    except (FileNotFoundError, ValueError):
+        return False
+    return set(table["judge_hash"]) == {judge_hash()}
+
+
+def _arrays(path: Path, truth: Ground) -> tuple[list, list] | None:
+    """Of a run's file, the arrays of the validation and of the judged images, in their order."""
+    if not path.exists():
+        return None
+    with np.load(path) as stored:
+        roles = (("validation", truth.validation), (truth.subset, truth.judged))
+        return tuple([stored[f"{role}/{t.image.name}"] for t in truths] for role, truths in roles)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Iterable], truth: Ground) -> None:
+    """Write scores or distances as :func:`judge` reads them: role -> one array for each of its images, in order."""
+    images = {"validation": truth.validation, truth.subset: truth.judged}
+    named = {
+        f"{role}/{t.image.name}": array
+        for role, members in arrays.items()
+        for t, array in zip(images[role], members, strict=True)
+    }
+    with open(aside := path.with_name(f".{path.name}.partial"), "wb") as file:
+        np.savez_compressed(file, **named)
+    os.replace(aside, path)
+
+
+def _write_text(path: Path, text: str) -> None:
+    aside = path.with_name(f".{path.name}.partial")
+    aside.write_text(text)
+    os.replace(aside, path)
