@@ -64,3 +64,38 @@ def test_the_cut_is_exact_between_neighbouring_floats():
 def test_a_perfect_score_is_cut_in_its_gap():
     mask = np.array([True, True, False, False])
     assert best_cut([np.array([0.9, 0.7, 0.3, 0.1])], [mask], [np.ones(4, bool)]) == 0.5
+
+
+def test_the_cut_of_many_scores():
+    """Against the search in one sorted array: every distinct score as a cut, sorted together with its truth."""
+    rng = np.random.default_rng(0)
+    score = rng.normal(size=200_000).astype(np.float32)
+    mask = score + rng.normal(size=score.size) > 1
+    order = np.argsort(-score, kind="stable")
+    s, m = score[order], mask[order]
+    hits = np.cumsum(m)
+    iou = np.where(np.append(s[1:] < s[:-1], True), hits / (m.sum() + np.arange(1, m.size + 1) - hits), -1)
+    best = int(iou.argmax())
+    assert s[best + 1] <= best_cut([score], [mask], [np.ones_like(mask)]) < s[best]
+
+
+def test_the_cut_goes_below_all_scores_where_everything_is_foreground():
+    score = np.array([0.5, 0.25], np.float32)
+    cut = best_cut([score], [np.ones(2, bool)], [np.ones(2, bool)])
+    assert (score > np.float32(cut)).all()
+
+
+def test_the_cut_refuses_what_it_cannot_search():
+    score, mask = np.array([0.1, 0.9], np.float32), np.array([False, True])
+    known = np.ones(2, bool)
+    with pytest.raises(ValueError, match="1 of the known scores are NaN"):
+        best_cut([np.array([np.nan, 1.0])], [mask], [known])
+    assert best_cut([np.array([np.nan, 1.0])], [mask], [mask]) < 1  # what is not known is not looked at
+    with pytest.raises(ValueError, match=r"known has shape \(3,\) and score \(2,\)"):
+        best_cut([score], [mask], [np.ones(3, bool)])
+    with pytest.raises(TypeError, match="mask has dtype int64"):
+        best_cut([score], [mask.astype(int)], [known])
+    with pytest.raises(TypeError, match="scores have dtype int64"):
+        best_cut([mask.astype(int)], [mask], [known])
+    with pytest.raises(ValueError, match="argument 2 is shorter"):
+        best_cut([score, score], [mask], [known])

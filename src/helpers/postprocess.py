@@ -59,28 +59,52 @@ def best_cut(scores: Sequence[np.ndarray], masks: Sequence[np.ndarray], known: S
     Parameters
     ----------
     scores : sequence of float arrays
+        One per image, of one class.
     masks, known : sequences of bool arrays of the same shapes
-        One class; voxels that are not known do not count.
+        Voxels that are not known do not count.
 
     Returns
     -------
     float
         Midway between two neighbouring scores, or the lower of them where their type has no number between; NaN
-        where no known voxel is foreground (no cut can be chosen).
+        where no known voxel is foreground (no cut can be chosen, and no score is greater than NaN).
+
+    Raises
+    ------
+    TypeError, ValueError
+        Masks that are not boolean, scores that are not floating point; numbers of images or shapes that differ; known
+        scores that are NaN or infinite.
     """
-    k = np.concatenate([x.ravel() for x in known])
-    s = np.concatenate([x.ravel() for x in scores])[k]
-    m = np.concatenate([x.ravel() for x in masks])[k]
-    if not m.any():
+    inside, outside = [], []
+    for score, mask, where in zip(scores, masks, known, strict=True):
+        for name, array in {"mask": mask, "known": where}.items():
+            if array.dtype != bool:
+                raise TypeError(f"{name} has dtype {array.dtype}; expected bool")
+            if array.shape != score.shape:
+                raise ValueError(f"{name} has shape {array.shape} and score {score.shape}; expected the same")
+        if not np.issubdtype(score.dtype, np.floating):
+            raise TypeError(f"scores have dtype {score.dtype}; expected floating point")
+        inside.append(score[mask & where])
+        outside.append(score[~mask & where])
+        for values in (inside[-1], outside[-1]):
+            if not np.isfinite(values).all():
+                raise ValueError(f"{int((~np.isfinite(values)).sum())} of the known scores are NaN or infinite")
+    if not sum(values.size for values in inside):
         return float("nan")
-    order = np.argsort(-s, kind="stable")
-    s, m = s[order], m[order]
-    hits = np.cumsum(m)
-    iou = hits / (m.sum() + np.arange(1, len(m) + 1) - hits)
-    last = np.append(s[1:] < s[:-1], True)  # equal scores fall on the same side of any cut
-    best = int(np.argmax(np.where(last, iou, -1)))
-    if best + 1 == len(s):  # below the lowest score, foreground is everything: any lower value will do
-        return float(np.nextafter(s[best], s.dtype.type(-np.inf)))
-    above, below = s[best], s[best + 1]
-    middle = below + (above - below) / 2  # in the scores' own type, in which the cut will be compared
-    return float(middle if middle < above else below)
+    f, b = np.concatenate(inside), np.concatenate(outside)
+    del inside, outside
+    f.sort()
+    b.sort()
+    # The best cut lies just under a foreground score: to lower it further, short of the next, only adds background.
+    first = np.flatnonzero(np.append(True, f[1:] > f[:-1]))  # equal scores fall on the same side of any cut
+    lowest = f[first]
+    background = np.searchsorted(b, lowest)  # how many background scores are lower
+    iou = (f.size - first) / (f.size + b.size - background)
+    best = len(iou) - 1 - int(np.argmax(iou[::-1]))  # of equal cuts the highest
+    lower = [values[n - 1] for values, n in ((f, first[best]), (b, background[best])) if n]
+    above = lowest[best]
+    if not lower:  # below the lowest score, foreground is everything: any lower value will do
+        return float(np.nextafter(above, above.dtype.type(-np.inf)))
+    below = max(lower)
+    middle = below / 2 + above / 2  # in the scores' own type, in which the cut will be compared
+    return float(middle if below <= middle < above else below)
