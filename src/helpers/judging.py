@@ -101,10 +101,15 @@ def _truth(image, classes, boundaries, fine, reduce) -> Truth:
         if name in boundaries and fine is not None:
             source, position, factor = fine, boundaries.index(name), reduce
         mask = source.masks[position]
-        objects.append(instances.components(~mask if name in boundaries else mask))
+        objects.append(_objects(mask, name in boundaries))
         known.append(source.known[position])
         factors.append(factor)
     return Truth(image, tuple(objects), tuple(known), tuple(factors))
+
+
+def _objects(mask: np.ndarray, boundary: bool) -> np.ndarray:
+    """Objects are connected by diagonals; what boundaries leave is not, since thin boundaries are."""
+    return instances.components(~mask, diagonals=False) if boundary else instances.components(mask)
 
 
 def choose(truth: Ground, scale: Scale, scores: Sequence, distances: Sequence | None) -> dict[str, Reading]:
@@ -126,30 +131,52 @@ def choose(truth: Ground, scale: Scale, scores: Sequence, distances: Sequence | 
         known = [t.image.known[index] for t in truth.validation]
         cut = postprocess.best_cut(mine, masks, known)
         height = float("nan")
-        if not np.isnan(cut):
+        if not np.isnan(cut):  # NaN: nothing of this class on validation
             height = _best_height(truth, index, cut, mine, distances)
         readings[name] = Reading(cut, calibration.fit_logistic(mine, masks, known, scale.link), height)
     return readings
 
 
 def _best_height(truth: Ground, index: int, cut: float, scores: Sequence, distances: Sequence | None) -> float:
-    """The seed height with the best instances on validation: highest pooled F1, of boundaries the lowest mean VOI."""
+    """The seed height with the best instances on validation: highest pooled F1, of boundaries the lowest VOI."""
     boundary = truth.classes[index] in truth.boundaries
-    best, best_value = float("nan"), -np.inf
-    for height in sorted(instances.SEED_HEIGHTS_NM, reverse=True):  # of equals, the one that splits least
-        found = []
-        for position, t in enumerate(truth.validation):
-            if t.known[index].any():
-                distance = None if distances is None else distances[position][index]
-                labels = segment(scores[position], cut, height, t.image.spacing, distance, boundary)
-                found.append(_compare(labels, t, index))
-        if boundary:
-            value = -float(np.mean([sum(partitions.variation_of_information(c)) for c in found])) if found else np.nan
-        else:
-            value = sum((partitions.matching(c) for c in found), partitions.Matching(0, 0, 0, 0.0)).f1
-        if value > best_value:
-            best, best_value = height, value
-    return best
+    objects = [t.objects[index] for t in truth.validation]
+    known = [t.known[index] for t in truth.validation]
+    spacings = [t.image.spacing for t in truth.validation]
+    factor = truth.validation[0].factor[index]
+
+    def compared(labels, objects, known):
+        return partitions.contingency(_enlarged(labels, factor), objects, known)
+
+    if boundary:
+        return instances.best_neuron_height(
+            scores, cut, objects, known, spacings, lambda *maps: _Information.of(compared(*maps))
+        )
+    foregrounds = [score > cut for score in scores]
+    mine = [None] * len(scores) if distances is None else [distance[index] for distance in distances]
+    return instances.best_seed_height(
+        foregrounds, mine, objects, known, spacings, lambda *maps: partitions.matching(compared(*maps))
+    )
+
+
+@dataclass(frozen=True)
+class _Information:
+    """Variation of information, in bits times voxels, that adds up over images."""
+
+    bits: float
+    voxels: int
+
+    @classmethod
+    def of(cls, table: partitions.Contingency) -> "_Information":
+        voxels = int(table.truth_sizes[table.truth_ids != 0].sum())
+        return cls(partitions.variation_of_information(table).total * voxels if voxels else 0.0, voxels)
+
+    def __add__(self, other: "_Information") -> "_Information":
+        return _Information(self.bits + other.bits, self.voxels + other.voxels)
+
+    @property
+    def voi(self) -> float:
+        return self.bits / self.voxels if self.voxels else float("nan")
 
 
 def segment(
@@ -163,16 +190,12 @@ def segment(
     """Instance map, int32 (*S), of one class's scores (*S): its objects or, of boundaries, what they part."""
     if boundary:
         return instances.neurons(score, cut, spacing, seed_height_nm)
-    foreground = score > cut
-    if distance is None:
-        distance = instances.distance_inside(foreground, spacing)
-    return instances.instances(foreground, distance, seed_height_nm, spacing)
+    return instances.instances(score > cut, distance, seed_height_nm, spacing)
 
 
-def _compare(labels: np.ndarray, truth: Truth, index: int) -> partitions.Contingency:
-    for axis in (labels.ndim - 2, labels.ndim - 1) if truth.factor[index] > 1 else ():
-        labels = labels.repeat(truth.factor[index], axis)
-    return partitions.contingency(labels, truth.objects[index], truth.known[index])
+def _enlarged(labels: np.ndarray, factor: int) -> np.ndarray:
+    """Each voxel ``factor`` times in-plane."""
+    return labels if factor == 1 else labels.repeat(factor, -2).repeat(factor, -1)
 
 
 def rows(
@@ -217,7 +240,8 @@ def rows(
             boundary = name in truth.boundaries
             labels = segment(score, reading.cut, reading.seed_height_nm, image.spacing, distance, boundary)
         row |= _instance_columns(labels, t, index)
-        for kind, probability in (("raw", _probability(score, scale.link)), ("fitted", reading.logistic(score))):
+        fitted = reading.logistic(score) if reading.logistic.defined else None
+        for kind, probability in (("raw", _probability(score, scale.link)), ("fitted", fitted)):
             columns, curve = _calibration_columns(probability, image.masks[index], image.known[index], kind)
             row |= columns
             curves += [{c: (row | point)[c] for c in tables.CURVE_COLUMNS} for point in curve]
@@ -245,8 +269,7 @@ def trivial_rows(truth: Ground, **run) -> list[dict]:
             for label in ("natural", "tuned"):
                 row |= _columns(prediction, mask, known, label)
             row |= _columns(None, mask, known, "published")
-            boundary = name in truth.boundaries
-            row |= _instance_columns(instances.components(~prediction if boundary else prediction), t, index)
+            row |= _instance_columns(_objects(prediction, name in truth.boundaries), t, index)
             row |= _calibration_columns(prediction.astype(np.float32), mask, known, "raw")[0]
             found.append({column: row[column] for column in tables.COLUMNS})
     return found
@@ -272,27 +295,31 @@ def _columns(prediction: np.ndarray | None, mask: np.ndarray, known: np.ndarray,
 def _instance_columns(labels: np.ndarray | None, truth: Truth, index: int) -> dict:
     if labels is None or not truth.known[index].any():
         return dict.fromkeys(tables.INSTANCES, float("nan"))
-    contingency = _compare(labels, truth, index)
+    contingency = partitions.contingency(
+        _enlarged(labels, truth.factor[index]), truth.objects[index], truth.known[index]
+    )
     matched = partitions.matching(contingency)
-    split, merge = partitions.variation_of_information(contingency)
+    information = partitions.variation_of_information(contingency)
     values = (
         *(matched.n_true, matched.n_predicted, matched.n_matched, matched.precision, matched.recall, matched.f1),
         matched.panoptic_quality,
         partitions.adapted_rand(contingency, "skimage").f_score,
         partitions.adapted_rand(contingency, "snemi").f_score,
-        *(split, merge, split + merge),
+        *(information.split, information.merge, information.total),
     )
     return dict(zip(tables.INSTANCES, values, strict=True))
 
 
 def _probability(score: np.ndarray, link: str) -> np.ndarray | None:
     """The score read as a probability without any fit; None where it is no such thing."""
-    return {"logit": lambda s: s, "atanh": lambda s: (s + 1) / 2, "identity": lambda s: None}[link](score)
+    if link == "identity":
+        return None
+    return (score if link == "logit" else (score + 1) / 2).clip(0, 1)  # a mean of votes is out of it by rounding
 
 
 def _calibration_columns(probability, mask, known, kind: str) -> tuple[dict, list[dict]]:
     names = [f"{name}_{kind}" for name in tables.CALIBRATION]
-    if probability is None or np.isnan(probability).all():
+    if probability is None:
         return dict.fromkeys(names, float("nan")), []
     found = calibration.reliability(probability, mask, known)
     values = {name: getattr(found, short) for name, short in zip(names, tables.CALIBRATION, strict=True)}
