@@ -214,8 +214,8 @@ class Folder:
             raise ValueError(f"{self.path} mixes images of different kinds ({said}); expected one kind")
         if wide and brightest <= 1 / 8 and "white" not in settings:
             raise ValueError(
-                f"{self.path}: of 16 bits, and the brightest pixel of all is at {brightest:.2%} of white; if the images "
-                'have fewer bits than their files, say "white": the grey value that is white (such as 4095) in '
+                f"{self.path}: of 16 bits, and the brightest pixel of all is at {brightest:.2%} of white; if the "
+                'images have fewer bits than their files, say "white": the grey value that is white (such as 4095) in '
                 "dataset.json"
             )
         ((_, spatial),) = kinds

@@ -156,7 +156,5 @@ def _read(folder, name, size):
     low, high = array.min(), array.max()
     whole = array.astype(np.uint16 if high > 255 else np.uint8) if 0 <= low and high < 2**16 else None
     if whole is None or (whole != array).any():
-        raise ValueError(
-            f"{folder / name} holds {array.dtype} from {low} to {high}; expected whole numbers up to 65535"
-        )
+        raise ValueError(f"{folder / name} holds {array.dtype} from {low} to {high}; expected whole numbers to 65535")
     return np.ascontiguousarray(whole.T)
