@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from helpers import metrics, models, objectives, training
-from helpers.crops import Crops
 from helpers.datasets import known_voxels
 from helpers.inference import scores
 from helpers.postprocess import best_cut
@@ -135,31 +134,6 @@ def test_what_is_not_annotated_is_not_learnt_from_and_is_reported(discs):
     decay = (1 - 1e-3 * 1e-2) ** 3  # AdamW's weight decay alone may have moved them
     for a, b in zip(before, network.parameters(), strict=True):
         assert torch.allclose(a, b, rtol=1 - decay, atol=1e-8)
-
-
-def test_crops_carry_their_margin_and_outside_the_image_nothing_is_known(discs):
-    image = discs(0, size=20)
-    crops = Crops([image], 20, (3, 3))  # only one position fits
-    batch = crops.draw(2, torch.Generator().manual_seed(0))
-    assert batch.raw.shape == (2, 1, 26, 26)
-    assert torch.equal(crops.cut(batch.raw)[0], torch.from_numpy(image.raw))
-    assert torch.equal(crops.cut(batch.masks)[0], torch.from_numpy(image.masks))
-    assert batch.known.sum() == batch.annotated.sum() == 2 * 20 * 20
-    assert crops.cut(batch.known).all()
-
-
-def test_crops_cover_every_position_evenly():
-    size, patch = 12, 8
-    counting = np.arange(size * size, dtype=np.float32).reshape(1, size, size)
-    full = np.ones((1, size, size), bool)
-    image = training.Batch(counting, full, full, full)
-    crops = Crops(
-        [dataclasses.make_dataclass("I", ["raw", "masks", "annotated", "known", "name"])(*image, "i")], patch, (0, 0)
-    )
-    corners = crops.draw(5000, torch.Generator().manual_seed(0)).raw[:, 0, 0, 0].int().tolist()
-    positions = {y * size + x for y in range(5) for x in range(5)}
-    assert set(corners) == positions
-    assert max(np.bincount(corners)) < 2 * 5000 / len(positions)
 
 
 def test_one_step_and_interval_edge_cases(discs):

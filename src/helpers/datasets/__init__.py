@@ -2,31 +2,45 @@
 
 A data set is one module of this folder with four functions, entered in ``_SOURCES``:
 
-- ``about() -> dict``: its ``title``, ``classes``, ``excludes``, ``source``, ``licence``, ``citation``;
-- ``source_hashes() -> dict``: path of each published file -> its SHA-256;
+- ``about() -> dict``: its ``title``, ``classes``, ``excludes``, ``source``, ``licence``, ``citation``, and where
+  they differ from the defaults: ``boundaries`` (none), ``reduce`` (1: the reduction when none is asked for),
+  ``unit`` (``"nm"``; ``"pixel"`` where the size of a pixel is not known), ``pictures`` (True; False where its
+  pictures may not be shown);
+- ``source_hashes() -> dict``: path of each published file -> its hash;
 - ``prepare(progress) -> Path | None``: download, verify and store, whatever of it is still to be done;
-- ``read(reduce, split, test) -> dict`` from ``"train"``, ``"validation"`` and ``"test"`` to lists of
-  ``(name, raw, masks, annotated, spacing)``, shaped as in `Image`, with all classes of the data set.
+- ``read(reduce, split, test, lazy) -> dict`` from ``"train"``, ``"validation"`` and ``"test"`` to lists of
+  ``(name, raw, masks, annotated, spacing)``, shaped as in `Image`, with all classes of the data set;
+- and, where it has numbered objects beyond its masks, ``instances(name, role, reduce, split)``: see `instances`.
+
+A name that is a path is a folder of the reader's own: `helpers.datasets.folder` says how it is laid out.
 
 Importing this package needs numpy alone.
 """
 
 import difflib
+import inspect
 import operator
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from helpers.datasets import synthetic, vnc
+from helpers.datasets import drishti, fib25, synthetic, urocell, vnc
 from helpers.datasets.fetch import downloads_folder
+from helpers.datasets.folder import Folder
 from helpers.datasets.store import prepared_folder, reduce_image
+from helpers.datasets.windows import Derived, Stored
 
 __all__ = [
     "Dataset",
     "Image",
+    "Piece",
+    "about",
     "classes",
     "downloads_folder",
+    "instances",
     "known_voxels",
     "load",
     "names",
@@ -36,7 +50,7 @@ __all__ = [
     "source_hashes",
 ]
 
-_SOURCES = {"vnc": vnc, "phantom": synthetic}
+_SOURCES = {"vnc": vnc, "fib25": fib25, "drishti": drishti, "urocell": urocell, "phantom": synthetic}
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +62,7 @@ class Image:
     name : str
         Where it is from: ``"stack1/07"`` is section 7 of volume ``stack1``.
     raw : (K, *S) float32
-        Intensities in [0, 1]; K = 1 for electron microscopy.
+        Intensities in [0, 1]; K = 1 for electron microscopy, 3 for colour.
     masks : (C, *S) bool
         Classes in the order of ``Dataset.classes``; they may overlap.
     annotated : (C, *S) bool
@@ -56,7 +70,9 @@ class Image:
     known : (C, *S) bool
         ``annotated``, or labelled as a class that excludes this one (a true negative).
     spacing : tuple of float
-        Nanometres per voxel along each axis of S.
+        Nanometres per voxel along each axis of S (`Dataset.unit`).
+
+    In a data set loaded lazily, the four arrays are read when sliced (`helpers.datasets.windows.Stored`).
     """
 
     name: str
@@ -69,7 +85,18 @@ class Image:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images of one data set in their three roles, with what must be said of them when they are used."""
+    """Images of one data set in their three roles, with what must be said of them when they are used.
+
+    Attributes
+    ----------
+    boundaries : tuple of str
+        Those of its classes that are boundaries between objects (membranes): the objects are the connected
+        components of what they leave.
+    unit : str
+        Of the images' spacing: "nm", or "pixel" where it is not known.
+    pictures : bool
+        Whether its pictures may be shown.
+    """
 
     name: str
     title: str
@@ -80,11 +107,37 @@ class Dataset:
     source: str
     licence: str
     citation: str
+    boundaries: tuple[str, ...] = ()
+    unit: str = "nm"
+    pictures: bool = True
+
+
+class Piece(NamedTuple):
+    """Numbered objects of consecutive images of a stack, or of one image.
+
+    Attributes
+    ----------
+    images : tuple of str
+        Names of the images that it covers, in the order of its first axis.
+    labels : (len(images), *S) or S unsigned integers
+        Objects in native pixels, numbered from 1; 0 where none is known.
+    spacing : tuple of float
+        Per axis of `labels`.
+    """
+
+    images: tuple[str, ...]
+    labels: np.ndarray
+    spacing: tuple[float, ...]
 
 
 def names() -> list[str]:
     """Names of the data sets that `load` takes."""
     return list(_SOURCES)
+
+
+def about(name: str) -> dict:
+    """What data set `name` is, as its module says it, with the defaults filled in."""
+    return {"boundaries": [], "reduce": 1, "unit": "nm", "pictures": True, **_source(name).about()}
 
 
 def classes(name: str) -> tuple[str, ...]:
@@ -98,7 +151,7 @@ def prepare(name: str, *, progress: bool = True) -> Path | None:
     Parameters
     ----------
     name : str
-        One of `names`.
+        One of `names`, or the path of a folder (`helpers.datasets.folder`).
     progress : bool
         Report downloads on stderr: a bar on a terminal, else a few lines.
 
@@ -118,7 +171,10 @@ def prepare(name: str, *, progress: bool = True) -> Path | None:
 
 
 def source_hashes(name: str) -> dict[str, str]:
-    """SHA-256 of each published file of data set `name`, by its path; empty where nothing is published."""
+    """Hash of each published file of data set `name`, by its path; empty where nothing is published.
+
+    SHA-256, but for ``git:`` and 40 digits where a file's git blob hash is what is published.
+    """
     return _source(name).source_hashes()
 
 
@@ -126,25 +182,30 @@ def load(
     name: str,
     classes: tuple[str, ...] | None = None,
     *,
-    reduce: int = 4,
+    reduce: int | None = None,
     split: int = 0,
     test: bool = False,
+    lazy: bool = False,
 ) -> Dataset:
     """Images of data set `name`, prepared first where that is still to be done.
 
     Parameters
     ----------
     name : str
-        One of `names`.
+        One of `names`, or the path of a folder (`helpers.datasets.folder`).
     classes : sequence of str, optional
         Classes wanted, in this order; by default all of the data set's. ``known`` heeds the others even so.
     reduce : int
         Block size of the reduction in-plane: raw is the mean over reduce × reduce blocks, a mask their
-        majority, annotated all of it; the in-plane spacing grows by the same factor.
+        majority, annotated all of it; the in-plane spacing grows by the same factor. By default the data set's
+        own: 4 for ``vnc`` and ``phantom``, else 1.
     split : int
         Which of the data set's fixed splits into training, validation and test.
     test : bool
         Open the test images too. Only a study does; otherwise ``Dataset.test`` is empty.
+    lazy : bool
+        Leave the images in the store, to be read window by window, as `helpers.crops` does: for data that do not
+        fit in memory.
 
     Raises
     ------
@@ -153,31 +214,71 @@ def load(
     OSError
         See `prepare`.
     """
-    source = _source(name)
-    about = source.about()
-    every, chosen = tuple(about["classes"]), _chosen(name, about["classes"], classes)
-    reduce, split = _whole("reduce", reduce), _whole("split", split)
+    source, said = _source(name), about(name)
+    every, chosen = tuple(said["classes"]), _chosen(name, said["classes"], classes)
+    reduce, split = _whole("reduce", said["reduce"] if reduce is None else reduce), _whole("split", split)
     if reduce < 1:
         raise ValueError(f"reduce is {reduce}; expected 1 (native pixels) or more")
+    if lazy and "lazy" not in inspect.signature(source.read).parameters:
+        raise ValueError(f"lazy is True, but data set {name!r} is made in memory; load it without lazy")
     index = [every.index(c) for c in chosen]
     roles = {"train": (), "validation": (), "test": ()}
-    for role, parts in source.read(reduce, split, test).items():
-        roles[role] = tuple(
-            Image(
-                name=part,
-                raw=raw,
-                masks=masks[index],
-                annotated=annotated[index],
-                known=known_voxels(masks, annotated, every, about["excludes"])[index],
-                spacing=tuple(float(s) for s in spacing),
-            )
-            for part, raw, masks, annotated, spacing in parts
-        )
+    read = source.read(reduce, split, test, **({"lazy": True} if lazy else {}))
+    for role, parts in read.items():
+        roles[role] = tuple(_image(*part, every, index, said["excludes"]) for part in parts)
     for role, images in roles.items():
-        if not images and (test or role != "test"):
+        if not images and (role != "test" or (test and role in read)):
             raise ValueError(f"split {split} of data set {name!r} has no {role} images; choose another split")
-    said = {key: about[key] for key in ("title", "source", "licence", "citation")}
-    return Dataset(name=name, classes=chosen, **said, **roles)
+    kept = {key: said[key] for key in ("title", "source", "licence", "citation", "unit", "pictures")}
+    boundaries = tuple(c for c in chosen if c in said["boundaries"])
+    return Dataset(name=name, classes=chosen, boundaries=boundaries, **kept, **roles)
+
+
+def instances(name: str, objects: str, role: str, *, split: int = 0) -> tuple[Piece, ...]:
+    """Numbered objects of the images of one role in native pixels, for judging in 3-D what was segmented in 2-D.
+
+    Parameters
+    ----------
+    name : str
+        Data set: ``"fib25"`` has ``"neurons"`` and ``"urocell"`` has ``"mitochondria"``.
+    objects : str
+        Which of them.
+    role : str
+        ``"train"``, ``"validation"`` or ``"test"``; asking for ``"test"`` opens the test block.
+    split : int
+        As in `load`.
+
+    Returns
+    -------
+    tuple of Piece
+        One for each run of consecutive sections, or for each volume.
+
+    Raises
+    ------
+    ValueError
+        The data set has no such objects; an unknown role or split.
+    """
+    source = _source(name)
+    offered = tuple(getattr(source, "INSTANCES", ()))
+    if objects not in offered:
+        raise ValueError(f"data set {name!r} has no numbered {objects!r}; it has {', '.join(offered) or 'none'}")
+    if role not in ("train", "validation", "test"):
+        raise ValueError(f"role is {role!r}; expected train, validation or test")
+    return tuple(Piece(*piece) for piece in source.instances(objects, role, _whole("split", split)))
+
+
+def _image(name, raw, masks, annotated, spacing, every, index, excludes):
+    """One `Image` with the classes of `index`, in memory or, where the arrays are `Stored`, left where they are."""
+    spacing = tuple(float(s) for s in spacing)
+    if not isinstance(masks, Stored):
+        known = known_voxels(masks, annotated, every, excludes)[index]
+        return Image(name, raw, masks[index], annotated[index], known, spacing)
+    chosen = annotated.take(index)
+    known = chosen
+    if any(excludes.values()):
+        shape = (len(index), *masks.shape[1:])
+        known = Derived(lambda m, a: known_voxels(m, a, every, excludes)[index], (masks, annotated), shape, bool)
+    return Image(name, raw, masks.take(index), chosen, known, spacing)
 
 
 def known_voxels(masks: np.ndarray, annotated: np.ndarray, classes, excludes) -> np.ndarray:
@@ -203,11 +304,16 @@ def known_voxels(masks: np.ndarray, annotated: np.ndarray, classes, excludes) ->
 
 
 def _source(name):
-    if name not in _SOURCES:
-        near = difflib.get_close_matches(str(name), _SOURCES, 1, 0.5)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown data set {name!r}; there are {', '.join(_SOURCES)}.{hint}")
-    return _SOURCES[name]
+    if isinstance(name, str) and name in _SOURCES:
+        return _SOURCES[name]
+    path = Path(name).expanduser() if isinstance(name, (str, os.PathLike)) and str(name) else None
+    if path is not None and path.is_dir():
+        return Folder(path)
+    if path is not None and len(path.parts) > 1:
+        raise ValueError(f"no folder {name!s} (seen from {Path.cwd()}); expected one as helpers.datasets.folder says")
+    near = difflib.get_close_matches(str(name), _SOURCES, 1, 0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"unknown data set {name!r}; there are {', '.join(_SOURCES)}, or the path of a folder.{hint}")
 
 
 def _chosen(name, every, wanted):

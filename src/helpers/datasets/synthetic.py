@@ -19,6 +19,8 @@ def about() -> dict:
         "title": "Phantom (synthetic electron microscopy)",
         "classes": list(phantom.CLASSES),
         "excludes": {c: list(others) for c, others in phantom.EXCLUDES.items()},
+        "boundaries": [c for c in phantom.CLASSES if c == "membranes"],
+        "reduce": 4,
         "source": "helpers.phantom, made when loaded",
         "licence": "CC BY 4.0",
         "citation": "made by this paper's package",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.datasets import store
+from helpers.datasets import store, windows
 from helpers.datasets.fetch import downloads_folder, fetch, read_registry
 
 REPOSITORY = "unidesigner/groundtruth-drosophila-vnc"
@@ -26,6 +26,8 @@ def about() -> dict:
         "title": "Drosophila larva ventral nerve cord, ssTEM",
         "classes": list(CLASSES),
         "excludes": {"mitochondria": ["synapses"], "synapses": ["mitochondria"]},
+        "boundaries": ["membranes"],
+        "reduce": 4,
         "source": f"https://github.com/{REPOSITORY}/tree/{COMMIT}",
         "licence": "CC BY-NC-SA 3.0",
         "citation": "Gerhard, Funke, Martel, Cardona, Fetter (2013). Segmented anisotropic ssTEM dataset of "
@@ -76,25 +78,22 @@ def prepare(
     annotated = {c: np.ones(raw.shape, bool) for c in CLASSES}
 
     def fill(root):
-        store.write_volume(root, "stack1", raw, masks, annotated, axes="zyx", scale=SCALE, chunks=(1, size, size))
+        store.write_volume(root, "stack1", raw, masks, annotated, axes="zyx", scale=SCALE)
 
     store.write(path, {**about(), "thickness": "published as 45 to 50 nm; 50 taken"}, registry, fill)
     return path
 
 
-def read(reduce: int, split: int, test: bool) -> dict[str, list]:
+def read(reduce: int, split: int, test: bool, lazy: bool = False) -> dict[str, list]:
     """Sections of one split, as `helpers.datasets` describes; those of the test block only if asked for."""
     path, parts = prepare(), {}
     splits = split_sections(store.count_sections(path, "stack1"), split)
+    scale = store.read_scale(path, "stack1")
     for role, sections in zip(("train", "validation", "test"), splits, strict=True):
-        parts[role] = []
-        if not sections or (role == "test" and not test):
-            continue
-        *arrays, scale = store.read_sections(path, "stack1", CLASSES, sections)
+        sections = sections if test or role != "test" else []
+        images = windows.read_stack(path, "stack1", CLASSES, sections, reduce, lazy)
         spacing = (scale[1] * reduce, scale[2] * reduce)
-        for z, raw, masks, annotated in zip(sections, *arrays, strict=True):
-            reduced = store.reduce_image(raw[None], masks, annotated, reduce)
-            parts[role].append((f"stack1/{z:02d}", *reduced, spacing))
+        parts[role] = [(f"stack1/{z:02d}", *image, spacing) for z, image in zip(sections, images, strict=True)]
     return parts
 
 
