@@ -227,3 +227,13 @@ def test_labels_that_do_not_fit_are_named():
         reliability(np.zeros(3), y)
     with pytest.raises(ValueError, match="no voxel is known"):
         reliability(p, y, np.zeros(2, bool))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_newton_ends_where_the_loss_has_no_more_digits(seed):
+    """Steps shrink to the rounding of the loss before they shrink to that of the parameters: that is the end."""
+    rng = np.random.default_rng(seed)
+    truth = rng.random(4096 * 3) < 0.06
+    score = (0.25 + 0.4 * truth + 0.12 * rng.normal(size=truth.shape)).clip(0.01, 0.99)
+    fit = calibration.fit_logistic([score], [truth], [np.ones_like(truth)], "logit")
+    assert fit(score).mean() == pytest.approx(truth.mean(), abs=1e-3)

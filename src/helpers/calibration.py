@@ -158,7 +158,8 @@ def _newton(xs, ys, high: float, low: float, start: float) -> np.ndarray:
         # the ridge only matters where all weights have died away
         step = np.linalg.solve(hessian / size + 1e-12 * np.eye(2), gradient / size)
         decrease = float(step @ gradient) / size
-        if np.abs(step).max() <= 1e-10 * (1 + np.abs(parameters).max()):
+        # What a full step would still gain is below the last digit of the loss: the step is the last.
+        if decrease <= 1e-15 * loss or np.abs(step).max() <= 1e-10 * (1 + np.abs(parameters).max()):
             return parameters - step
         scale = 1.0
         while (found := losses(*(parameters - scale * step))) > loss - 1e-4 * scale * decrease:

@@ -83,7 +83,7 @@ def ground(dataset: str, classes: tuple[str, ...], reduce: int, split: int, test
     data = datasets.load(dataset, classes, reduce=reduce, split=split, test=test)
     boundaries = tuple(name for name in classes if name in data.boundaries)
     fine = {}
-    if boundaries and data.reducible and reduce > 1:
+    if boundaries and reduce > 1 and not datasets.about(dataset)["made"]:  # what is made has no finer truth
         native = datasets.load(dataset, boundaries, reduce=1, split=split, test=test)
         fine = {image.name: image for image in (*native.validation, *native.test)}
     truths = {

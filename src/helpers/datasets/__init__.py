@@ -137,7 +137,7 @@ def names() -> list[str]:
 
 def about(name: str) -> dict:
     """What data set `name` is, as its module says it, with the defaults filled in."""
-    return {"boundaries": [], "reduce": 1, "unit": "nm", "pictures": True, **_source(name).about()}
+    return {"boundaries": [], "reduce": 1, "unit": "nm", "pictures": True, "made": False, **_source(name).about()}
 
 
 def classes(name: str) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ def about() -> dict:
         "title": "Phantom (synthetic electron microscopy)",
         "classes": list(phantom.CLASSES),
         "excludes": {c: list(others) for c, others in phantom.EXCLUDES.items()},
+        "made": True,
         "boundaries": [c for c in phantom.CLASSES if c == "membranes"],
         "reduce": 4,
         "source": "helpers.phantom, made when loaded",
