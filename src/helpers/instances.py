@@ -242,6 +242,26 @@ def neurons(
     return _neuron_hierarchy(boundary, cut, spacing, fill, within_sections).cut(seed_height_nm)
 
 
+def enlarge(labels: np.ndarray, reduce: int) -> np.ndarray:
+    """Labels at native pixels: each one repeated in-plane (along the last two axes), `reduce` × `reduce` times.
+
+    Undoes the size of :func:`helpers.datasets.reduce_image`, so that reduced neurons can be judged on the native truth.
+
+    Parameters
+    ----------
+    labels : (..., H, W) array
+    reduce : int
+        1 or more.
+
+    Returns
+    -------
+    (..., H * reduce, W * reduce) array of the same type
+    """
+    if reduce != int(reduce) or reduce < 1:
+        raise ValueError(f"reduce is {reduce!r}; expected a whole number of at least 1")
+    return labels.repeat(int(reduce), -2).repeat(int(reduce), -1)
+
+
 def best_seed_height(
     foregrounds: Sequence[np.ndarray],
     distances: Sequence[np.ndarray | None],
@@ -362,10 +382,11 @@ def _passes(basins: np.ndarray, height: np.ndarray, diagonals: bool) -> tuple[np
 
 
 def _highest(key: np.ndarray, saddle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    order = np.lexsort((-saddle, key))
+    """Each key once, ascending, with its greatest saddle."""
+    order = np.argsort(key)
     key, saddle = key[order], saddle[order]
-    first = np.append(True, key[1:] != key[:-1])[: len(key)]
-    return key[first], saddle[first]
+    first = np.flatnonzero(np.diff(key, prepend=-1))
+    return key[first], np.maximum.reduceat(saddle, first) if len(first) else saddle
 
 
 def _dynamics(pairs: np.ndarray, saddle: np.ndarray, peaks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
