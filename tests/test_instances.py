@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.measure import label
-from skimage.metrics import adapted_rand_error
+from skimage.metrics import adapted_rand_error, variation_of_information
 from skimage.morphology import h_maxima
 from skimage.segmentation import watershed
 
@@ -322,10 +322,6 @@ class Objects:
     def f1(self):
         return 2 * min(self.true, self.found) / (self.true + self.found) if self.true + self.found else math.nan
 
-    @property
-    def voi(self):
-        return abs(self.true - self.found)
-
 
 def count(prediction, truth, known):
     return Objects(len(np.unique(truth[known & (truth > 0)])), len(np.unique(prediction[known & (prediction > 0)])))
@@ -356,13 +352,33 @@ def test_where_nothing_can_be_chosen_nothing_is_split():
         best_seed_height([nothing], [None], [nothing * 1], [~nothing], [(1, 1)], count, heights=())
 
 
+def bits(prediction, truth, known):
+    labels = np.where(known, truth, 0)
+    return sum(variation_of_information(labels, prediction, ignore_labels=(0,)))
+
+
 def test_the_neurons_height_closes_the_door_or_leaves_it():
-    four, everywhere = neurons(grid(), 0.5, (10, 10), math.inf), np.ones((19, 19), bool)
-    found = best_neuron_height([grid(gap=1)], 0.5, [four], [everywhere], [(10, 10)], count)
+    four, everywhere = neurons(grid(), 0.5, (10, 10), math.inf, fill=False), np.ones((19, 19), bool)
+    found = best_neuron_height([grid(gap=1)], 0.5, [four], [everywhere], [(10, 10)], bits)
     assert neurons(grid(gap=1), 0.5, (10, 10), found).max() == 4
     assert found == max(h for h in SEED_HEIGHTS_NM if neurons(grid(gap=1), 0.5, (10, 10), h).max() == 4)
-    three = neurons(grid(gap=1), 0.5, (10, 10), math.inf)
-    assert best_neuron_height([grid(gap=1)], 0.5, [three], [everywhere], [(10, 10)], count) == math.inf
+    three = neurons(grid(gap=1), 0.5, (10, 10), math.inf, fill=False)
+    assert best_neuron_height([grid(gap=1)], 0.5, [three], [everywhere], [(10, 10)], bits) == math.inf
+    # images weigh by the voxels of their neurons that are known: here the upper two rooms, or almost nothing
+    little = np.zeros((19, 19), bool)
+    little[0, [0, 18]] = True
+    for known, chosen in (([everywhere, little], found), ([little, everywhere], math.inf)):
+        several = [[grid(gap=1)] * 2, 0.5, [four, three], known, [(10, 10)] * 2]
+        assert best_neuron_height(*several, bits) == chosen
+    assert best_neuron_height([grid(gap=1)], 0.5, [four * 0], [everywhere], [(10, 10)], bits) == math.inf
+
+
+def test_reduced_neurons_are_chosen_on_the_native_truth():
+    fine = enlarge(neurons(grid(), 0.5, (10, 10), math.inf), 2)
+    found = best_neuron_height(
+        [grid(gap=1)], 0.5, [fine], [fine > 0], [(10, 10)], lambda p, t, k: bits(enlarge(p, 2), t, k)
+    )
+    assert neurons(grid(gap=1), 0.5, (10, 10), found).max() == 4
 
 
 # --- what is refused
