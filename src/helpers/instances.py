@@ -242,6 +242,26 @@ def neurons(
     return _neuron_hierarchy(boundary, cut, spacing, fill, within_sections).cut(seed_height_nm)
 
 
+def enlarge(labels: np.ndarray, reduce: int) -> np.ndarray:
+    """Labels at native pixels: each one repeated in-plane (along the last two axes), `reduce` × `reduce` times.
+
+    Undoes the size of :func:`helpers.datasets.reduce_image`, so that reduced neurons can be judged on the native truth.
+
+    Parameters
+    ----------
+    labels : (..., H, W) array
+    reduce : int
+        1 or more.
+
+    Returns
+    -------
+    (..., H * reduce, W * reduce) array of the same type
+    """
+    if reduce != int(reduce) or reduce < 1:
+        raise ValueError(f"reduce is {reduce!r}; expected a whole number of at least 1")
+    return labels.repeat(int(reduce), -2).repeat(int(reduce), -1)
+
+
 def best_seed_height(
     foregrounds: Sequence[np.ndarray],
     distances: Sequence[np.ndarray | None],
@@ -278,7 +298,7 @@ def best_neuron_height(
     truths: Sequence[np.ndarray],
     known: Sequence[np.ndarray],
     spacings: Sequence[Sequence[float]],
-    judge: Callable[[np.ndarray, np.ndarray, np.ndarray], Any],
+    judge: Callable[[np.ndarray, np.ndarray, np.ndarray], float],
     heights: Sequence[float] = SEED_HEIGHTS_NM,
     *,
     fill: bool = True,
@@ -286,13 +306,33 @@ def best_neuron_height(
 ) -> float:
     """The seed height of the lowest variation of information, over all validation images at once.
 
-    As :func:`best_seed_height`, of :func:`neurons`; the judge's result has an attribute ``voi``.
+    Parameters
+    ----------
+    boundaries, truths, known, spacings : sequences, one entry per image
+        As in :func:`neurons`; truths are integer neurons, 0 the membrane, known bool of the same shape. They may be
+        finer than the scores, where the judge brings the two together (:func:`enlarge`).
+    cut : float
+    judge : callable
+        (prediction, truth, known) -> the variation of information on the truth's neurons, in bits per voxel. Images
+        are averaged by how many known voxels their truth's neurons have; those without one are left out.
+    heights : sequence of float
+        The budget, the same for every objective.
+
+    Returns
+    -------
+    float
+        Nanometres. Of equal heights the largest: the fewest splits; so also where there is nothing to judge.
     """
+
+    def bits_and_voxels(prediction, truth, where):
+        voxels = int(np.count_nonzero(truth[where]))
+        return np.array([voxels * judge(prediction, truth, where) if voxels else 0.0, voxels])
+
     trees = (
         (_neuron_hierarchy, (boundary, cut, spacing, fill, within_sections))
         for boundary, spacing in zip(boundaries, spacings, strict=True)
     )
-    return _search(trees, truths, known, judge, heights, lambda total: -total.voi)
+    return _search(trees, truths, known, bits_and_voxels, heights, lambda t: -t[0] / t[1] if t[1] else math.nan)
 
 
 def _search(trees, truths, known, judge, heights, value) -> float:
@@ -362,10 +402,11 @@ def _passes(basins: np.ndarray, height: np.ndarray, diagonals: bool) -> tuple[np
 
 
 def _highest(key: np.ndarray, saddle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    order = np.lexsort((-saddle, key))
+    """Each key once, ascending, with its greatest saddle."""
+    order = np.argsort(key)
     key, saddle = key[order], saddle[order]
-    first = np.append(True, key[1:] != key[:-1])[: len(key)]
-    return key[first], saddle[first]
+    first = np.flatnonzero(np.diff(key, prepend=-1))
+    return key[first], np.maximum.reduceat(saddle, first) if len(first) else saddle
 
 
 def _dynamics(pairs: np.ndarray, saddle: np.ndarray, peaks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
