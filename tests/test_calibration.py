@@ -235,5 +235,5 @@ def test_newton_ends_where_the_loss_has_no_more_digits(seed):
     rng = np.random.default_rng(seed)
     truth = rng.random(4096 * 3) < 0.06
     score = (0.25 + 0.4 * truth + 0.12 * rng.normal(size=truth.shape)).clip(0.01, 0.99)
-    fit = calibration.fit_logistic([score], [truth], [np.ones_like(truth)], "logit")
+    fit = fit_logistic([score], [truth], [np.ones_like(truth)], "logit")
     assert fit(score).mean() == pytest.approx(truth.mean(), abs=1e-3)
