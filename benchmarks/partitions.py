@@ -10,7 +10,7 @@ Each is called once an image. The maps, int32:
 
 neurites        what membranes leave: in 2-D the phantom's, in 3-D a Voronoi diagram's. Predicted: the same membranes
                 displaced by one or two voxels, and open in places
-far ids         the same, their ids spread over 2^20 (scikit-image makes a row for every id up to the largest)
+far ids         as neurites, their ids spread over 2^20 (scikit-image makes a row for every id up to the largest)
 mitochondria    of the phantom (2-D). Predicted: the same displaced, one in ten of them lost
 few in noise    every voxel one of 100 labels by chance: hardly two neighbours are alike
 all in noise    every voxel one of 2^20 labels by chance: nearly every voxel is a pair of its own, the worst there is
