@@ -220,7 +220,8 @@ def variation_of_information(
     Returns
     -------
     VariationOfInformation
-        (split, merge), NaN if no voxel is left. Of several images, take means weighted by the voxels counted.
+        (split, merge), NaN if no voxel is left. Of several images, take means weighted by the voxels counted: by
+        default those of the truth's objects, `table.truth_sizes[table.truth_ids != 0].sum()`.
 
     Notes
     -----
