@@ -18,8 +18,8 @@ import numpy as np
 
 from helpers.metrics import Counts
 
-#: Voxels looked at at once, and pairs gathered before they are merged: what fits a processor's cache.
-CHUNK = 2**16
+#: Voxels looked at at once: their labels and pairs fit a processor's cache. A power of two.
+CHUNK = 2**15
 
 RULES = ("skimage", "snemi")
 
@@ -51,9 +51,8 @@ def contingency(prediction: np.ndarray, truth: np.ndarray, known: np.ndarray | N
     """Count the pairs of labels of two maps in one pass.
 
     Labels seldom change from one voxel to the next, so the maps are read as runs in which neither does. Nothing as
-    large as the maps is copied, also where they are not contiguous. Working memory: a few MiB; where labels are so few
-    and small that a table of all possible pairs has no more cells than there are voxels, that table (4 bytes a cell);
-    and under 80 bytes for every pair that occurs, which matters for maps close to noise alone.
+    large as the maps is copied, also where they are not contiguous. Working memory: about 4 MiB, and up to 90 bytes for
+    every pair that occurs, which matters only for maps close to noise.
 
     Parameters
     ----------
@@ -70,7 +69,6 @@ def contingency(prediction: np.ndarray, truth: np.ndarray, known: np.ndarray | N
     maps = {"prediction": np.asarray(prediction), "truth": np.asarray(truth)}
     known = None if known is None else np.asarray(known)
     _check(maps, known)
-    n_voxels = maps["truth"].size
 
     # One integer names a pair: truth * width + prediction. Labels too large for that are replaced by their ranks.
     width, height = (max(int(array.max()) + 1, 1) for array in maps.values())
@@ -78,7 +76,7 @@ def contingency(prediction: np.ndarray, truth: np.ndarray, known: np.ndarray | N
     if width * height > 2**63 - 1:
         ids = _occurring(maps, known)
         width, height = (len(values) for values in ids.values())
-    counter = _Table(width * height, n_voxels) if width * height <= n_voxels else _Sorted()
+    counter = _Counter()
     for runs, lengths in _runs(list(maps.values()), known):
         columns, rows = (
             _not_negative(run, name).astype(np.int64) if ids is None else np.searchsorted(ids[name], run)
@@ -222,7 +220,8 @@ def variation_of_information(
     Returns
     -------
     VariationOfInformation
-        (split, merge), NaN if no voxel is left. Of several images, take means weighted by the voxels counted.
+        (split, merge), NaN if no voxel is left. Of several images, take means weighted by the voxels counted: by
+        default those of the truth's objects, `table.truth_sizes[table.truth_ids != 0].sum()`.
 
     Notes
     -----
@@ -401,47 +400,53 @@ def _occurring(maps: dict[str, np.ndarray], known: np.ndarray | None) -> dict[st
     return {name: np.unique(np.concatenate([found[name], *waiting[name]])) for name in maps}
 
 
-class _Table:
-    """Counts of all possible pairs, for few and small labels."""
-
-    def __init__(self, n_pairs: int, n_voxels: int):
-        self.counts = np.zeros(n_pairs, np.uint32 if n_voxels < 2**32 else np.int64)
-
-    def add(self, pairs: np.ndarray, lengths: np.ndarray) -> None:
-        np.add.at(self.counts, pairs, lengths.astype(self.counts.dtype))
-
-    def result(self) -> tuple[np.ndarray, np.ndarray]:
-        pairs = np.flatnonzero(self.counts)
-        return pairs, self.counts[pairs].astype(np.int64)
-
-
-class _Sorted:
-    """Counts of the pairs that occur, in ascending order. New ones wait until they are as many as the old."""
+class _Counter:
+    """Sums by integer key: a hash table with linear probing, every step of it for all keys of a chunk at once."""
 
     def __init__(self):
-        self.pairs, self.counts = np.empty(0, np.int64), np.empty(0, np.int64)
-        self.waiting, self.n_waiting = [], 0
+        self._allocate(4 * CHUNK)  # when half are taken it grows: at most three quarters are, after the next chunk
 
-    def add(self, pairs: np.ndarray, lengths: np.ndarray) -> None:
-        self.waiting.append(_summed(pairs, lengths))
-        self.n_waiting += len(self.waiting[-1][0])
-        if self.n_waiting > max(CHUNK, len(self.pairs)):
-            self.result()
+    def _allocate(self, slots: int) -> None:
+        self.keys, self.sums = np.full(slots, -1), np.zeros(slots, np.int64)
+        self.filled = 0  # slots taken, or more
+
+    def add(self, keys: np.ndarray, amounts: np.ndarray) -> None:
+        if 2 * self.filled > len(self.keys):
+            self._make_room()
+        # All copies of a key walk together from the same slot on, until it is theirs, or free and they win it.
+        mixed = keys.astype(np.uint64)
+        mixed ^= mixed >> np.uint64(32)
+        mixed *= np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: the high bits depend on all others
+        slots = (mixed >> np.uint64(65 - len(self.keys).bit_length())).astype(np.int64)
+        while len(keys):
+            free = np.flatnonzero(self.keys[slots] < 0)
+            self.keys[slots[free]] = keys[free]
+            self.filled += len(free)
+            own = self.keys[slots] == keys
+            if own.all():
+                np.add.at(self.sums, slots, amounts)
+                return
+            np.add.at(self.sums, slots[own], amounts[own])
+            lost = np.flatnonzero(~own)
+            keys, amounts, slots = keys[lost], amounts[lost], (slots[lost] + 1) & (len(self.keys) - 1)
 
     def result(self) -> tuple[np.ndarray, np.ndarray]:
-        pairs = np.concatenate([self.pairs, *(p for p, _ in self.waiting)])
-        counts = np.concatenate([self.counts, *(c for _, c in self.waiting)])
-        self.waiting, self.n_waiting = [], 0
-        self.pairs, self.counts = _summed(pairs, counts, "stable")  # which makes use of the parts' order
-        return self.pairs, self.counts
+        """Keys, ascending, and the sum of each; the table is given up."""
+        taken = np.flatnonzero(self.keys >= 0)
+        keys, sums = self.keys[taken], self.sums[taken]
+        del self.keys, self.sums, taken
+        order = np.argsort(keys)
+        return keys[order], sums[order]
 
-
-def _summed(pairs: np.ndarray, counts: np.ndarray, kind: str | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct pairs, ascending, and the sum of the counts of each."""
-    order = np.argsort(pairs, kind=kind)
-    pairs, counts = pairs[order], counts[order]
-    first = np.flatnonzero(np.append(True, pairs[1:] != pairs[:-1]))
-    return pairs[first], np.add.reduceat(counts, first)
+    def _make_room(self) -> None:
+        taken = np.flatnonzero(self.keys >= 0)
+        self.filled = len(taken)
+        if 2 * self.filled > len(self.keys):
+            keys, sums, slots = self.keys[taken], self.sums[taken], 2 * len(self.keys)
+            del self.keys, self.sums, taken
+            self._allocate(slots)
+            for start in range(0, len(keys), CHUNK):
+                self.add(keys[start : start + CHUNK], sums[start : start + CHUNK])
 
 
 def _ranked(codes: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
