@@ -94,6 +94,30 @@ def test_a_separable_class_of_many_voxels():
     assert reliability(fit(score), score > 0.5).brier < 1e-4
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**20), st.integers(2, 400), st.floats(-6, 6))
+def test_two_scores_get_the_mean_target_of_each(seed, size, exponent):
+    """With two values to tell apart, a slope and an intercept fit both shares exactly."""
+    rng = np.random.default_rng(seed)
+    high, mask = rng.random((2, size)) > rng.random((2, 1))
+    high[:2] = mask[:2] = True, False
+    n1, n0 = mask.sum(), (~mask).sum()
+    targets = np.where(mask, (n1 + 1) / (n1 + 2), 1 / (n0 + 2))
+    score = high * 10.0**exponent
+    p = fit_logistic([score], [mask], everywhere([score]), "identity")(score)
+    for side in (high, ~high):
+        np.testing.assert_allclose(p[side], targets[side].mean(), rtol=1e-7)
+
+
+def test_a_rare_class_at_the_ends_of_the_scores():
+    score = np.zeros(500_000, np.float32)
+    score[:50] = 1
+    mask = score > 0
+    fit = fit_logistic([score], [mask], everywhere([score]), "logit")
+    p = fit(score)
+    assert p[0] == pytest.approx(51 / 52) and p[-1] == pytest.approx(1 / (500_000 - 50 + 2), rel=1e-6)
+
+
 def test_the_scale_and_origin_of_scores_do_not_matter():
     rng = np.random.default_rng(1)
     score = rng.normal(size=3000)

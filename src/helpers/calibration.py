@@ -126,7 +126,7 @@ def fit_logistic(
     share = (positive * high + (size - positive) * low) / size
     mean = sum(float(x.sum()) for x in xs) / size
     deviation = math.sqrt(sum(float(np.square(x - mean).sum()) for x in xs) / size)
-    if deviation <= 1e-12 * (1 + abs(mean)):
+    if deviation <= 1e-12 * abs(mean):  # alike, but for the rounding of the mean
         return Logistic(0.0, float(logit(share)), link)
     standardised = [(x - mean) / deviation for x in xs]
     slope, intercept = _newton(standardised, ys, high, low, float(logit(share))) / (deviation, 1.0)
@@ -141,8 +141,9 @@ def _newton(xs, ys, high: float, low: float, start: float) -> np.ndarray:
         total = 0.0
         for x, y in zip(xs, ys, strict=True):
             z = slope * x + intercept
-            total += float((np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))).sum())
-            total -= low * float(z.sum()) + (high - low) * float(z[y].sum())
+            wrong = np.where(y, -z, z)
+            total += float((np.maximum(wrong, 0) + np.log1p(np.exp(-np.abs(wrong)))).sum())
+            total += (1 - high) * float(z[y].sum()) - low * float(z[~y].sum())
         return total / size
 
     loss = losses(*parameters)
@@ -161,11 +162,11 @@ def _newton(xs, ys, high: float, low: float, start: float) -> np.ndarray:
         # What a full step would still gain is below the last digit of the loss: the step is the last.
         if decrease <= 1e-15 * loss or np.abs(step).max() <= 1e-10 * (1 + np.abs(parameters).max()):
             return parameters - step
-        scale = 1.0
-        while (found := losses(*(parameters - scale * step))) > loss - 1e-4 * scale * decrease:
+        scale, found = 1.0, losses(*(parameters - step))
+        # so near to the minimum that the loss cannot tell any more, a whole step is right
+        while decrease > 1e-10 * loss and found > loss - 1e-4 * scale * decrease:
             scale /= 2
-            if scale < 1e-10:  # the loss is flat to the last digit: this is the minimum
-                return parameters
+            found = losses(*(parameters - scale * step))
         parameters, loss = parameters - scale * step, found
     raise RuntimeError(f"the logistic fit of {size} voxels did not converge in 100 steps; it stands at {parameters}")
 
