@@ -146,37 +146,18 @@ def _best_height(truth: Ground, index: int, cut: float, scores: Sequence, distan
     factor = truth.validation[0].factor[index]
 
     def compared(labels, objects, known):
-        return partitions.contingency(_enlarged(labels, factor), objects, known)
+        return partitions.contingency(instances.enlarge(labels, factor), objects, known)
 
     if boundary:
         return instances.best_neuron_height(
-            scores, cut, objects, known, spacings, lambda *maps: _Information.of(compared(*maps))
+            *(scores, cut, objects, known, spacings),
+            lambda *maps: partitions.variation_of_information(compared(*maps)).total,
         )
     foregrounds = [score > cut for score in scores]
     mine = [None] * len(scores) if distances is None else [distance[index] for distance in distances]
     return instances.best_seed_height(
         foregrounds, mine, objects, known, spacings, lambda *maps: partitions.matching(compared(*maps))
     )
-
-
-@dataclass(frozen=True)
-class _Information:
-    """Variation of information, in bits times voxels, that adds up over images."""
-
-    bits: float
-    voxels: int
-
-    @classmethod
-    def of(cls, table: partitions.Contingency) -> "_Information":
-        voxels = int(table.truth_sizes[table.truth_ids != 0].sum())
-        return cls(partitions.variation_of_information(table).total * voxels if voxels else 0.0, voxels)
-
-    def __add__(self, other: "_Information") -> "_Information":
-        return _Information(self.bits + other.bits, self.voxels + other.voxels)
-
-    @property
-    def voi(self) -> float:
-        return self.bits / self.voxels if self.voxels else float("nan")
 
 
 def segment(
@@ -191,11 +172,6 @@ def segment(
     if boundary:
         return instances.neurons(score, cut, spacing, seed_height_nm)
     return instances.instances(score > cut, distance, seed_height_nm, spacing)
-
-
-def _enlarged(labels: np.ndarray, factor: int) -> np.ndarray:
-    """Each voxel ``factor`` times in-plane."""
-    return labels if factor == 1 else labels.repeat(factor, -2).repeat(factor, -1)
 
 
 def rows(
@@ -296,7 +272,7 @@ def _instance_columns(labels: np.ndarray | None, truth: Truth, index: int) -> di
     if labels is None or not truth.known[index].any():
         return dict.fromkeys(tables.INSTANCES, float("nan"))
     contingency = partitions.contingency(
-        _enlarged(labels, truth.factor[index]), truth.objects[index], truth.known[index]
+        instances.enlarge(labels, truth.factor[index]), truth.objects[index], truth.known[index]
     )
     matched = partitions.matching(contingency)
     information = partitions.variation_of_information(contingency)
