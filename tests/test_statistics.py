@@ -67,7 +67,7 @@ def test_few_seeds_give_points_and_say_why_there_is_no_interval():
     assert (row["verdict"], row["reason"]) == ("undecided", "2 seeds; an interval needs 8")
     assert np.isnan(row[["low", "high", "p", "p_holm"]].astype(float)).all()
     assert (row["n_seeds"], row["n_images"], row["n_comparisons"]) == (2, 2, 0)
-    text = statistics.sentence(table, comparison)
+    text = statistics.sentence(table, "iou_tuned", comparison)
     assert text == (
         "At the cut tuned on validation, mean IoU of c was 0.650 for bce (0.600 to 0.700); 0.575 for dist (0.500 to "
         "0.650), -0.075 against bce (2 seeds; an interval needs 8)."
@@ -75,10 +75,15 @@ def test_few_seeds_give_points_and_say_why_there_is_no_interval():
     assert statistics.caveat(comparison) == (
         "2 seeds give points and no interval (8 are needed): preliminary, no ranking."
     )
+    nothing = comparison.iloc[:0]
+    assert "0.650 for bce (0.600 to 0.700); 0.575 for dist (" in statistics.sentence(table, "iou_tuned", nothing)
+    assert statistics.caveat(nothing) == "Nothing could be compared with a reference: no ranking."
+    with pytest.raises(ValueError, match="but the comparison is of iou_tuned"):
+        statistics.sentence(table, "iou_natural", comparison)
     one = table[table["seed"] == 0]
     assert statistics.caveat(statistics.compare(one, "iou_tuned")).startswith("1 seed gives points and no interval")
     assert "0.650 for dist, +0.050 against bce (1 seed;" in statistics.sentence(
-        one, statistics.compare(one, "iou_tuned")
+        one, "iou_tuned", statistics.compare(one, "iou_tuned")
     )
 
 
@@ -93,7 +98,7 @@ def test_undefined_values_are_counted_not_averaged():
     table["iou_tuned"] = np.nan
     nothing = statistics.compare(table, "iou_tuned")
     assert nothing["n_units"].item() == 0 and nothing["verdict"].item() == "undecided"
-    assert "undefined for bce; undefined for dist" in statistics.sentence(table, nothing)
+    assert "undefined for bce; undefined for dist" in statistics.sentence(table, "iou_tuned", nothing)
 
 
 def test_a_collapse_is_counted_beside_the_verdict():
@@ -116,7 +121,7 @@ def test_classes_are_never_averaged_together():
     assert summary["seeds"].tolist() == [2] * 4
     comparison = statistics.compare(both, "iou_tuned")
     assert comparison["class"].tolist() == ["c", "d"]
-    assert statistics.sentence(both, comparison).count("At the cut tuned") == 2
+    assert statistics.sentence(both, "iou_tuned", comparison).count("At the cut tuned") == 2
 
 
 def test_pooled_metrics_add_counts_and_no_missing_count_poisons_them():
@@ -224,7 +229,7 @@ def test_splits_crossed_with_seeds_are_units_of_their_own_and_said_so():
 def test_sentence_and_caveat_of_a_full_study():
     table = table_of({"dice": 0.1 + 0.02 * SPREAD, "hinge": 0.001 * SPREAD})
     comparison = statistics.compare(table, "iou_tuned")
-    text = statistics.sentence(table, comparison)
+    text = statistics.sentence(table, "iou_tuned", comparison)
     assert "+0.100 against bce (95 % interval +0.087 to +0.113, n = 8 seeds, corrected p = 0.016: better)" in text
     assert "hinge" in text and ": equivalent)" in text
     caveat = statistics.caveat(comparison)

@@ -15,10 +15,11 @@ from helpers.figures.pictures import (
     tiles,
 )
 from helpers.figures.plots import curves, profiles, shares, split_map, training_curve
-from helpers.figures.results import comparison, cuts, depth_curve, differences, reliability
+from helpers.figures.results import CUTS, comparison, cuts, depth_curve, differences, reliability
 from helpers.figures.style import PALETTE, STYLES, TRIVIAL, colour, legend, legend_of, save, style
 
 __all__ = [
+    "CUTS",
     "FALSE_NEGATIVE",
     "FALSE_POSITIVE",
     "PALETTE",

@@ -27,7 +27,7 @@ def comparison(
         Panel title -> trivial predictor -> its value, drawn as a grey line.
     """
     order = list(dict.fromkeys(o for table in per_seed.values() for o in table["objective"]))
-    columns = min(len(per_seed), 2 if len(order) > 6 else 3)
+    columns = min(len(per_seed), 1 if len(order) > 8 else 2 if len(order) > 4 else 3)
     rows = -(-len(per_seed) // columns)
     width = max(4.2, 0.42 * len(order) + 1)
     figure, axes = plt.subplots(
@@ -70,17 +70,20 @@ def differences(units, comparison, metric_label: str, *, higher_is_better: bool 
 
     Notes
     -----
-    Grey is the margin within which a difference does not matter. Where a difference is more than a dozen margins, the
-    axis is logarithmic beyond two and a half of them, so that a collapse does not hide everything else; it says so.
+    Grey is the margin within which a difference does not matter. Where a difference is near twenty margins or more,
+    the axis is logarithmic beyond two and a half of them, so that a collapse does not hide everything else; it says so.
     """
     order, classes = list(dict.fromkeys(comparison["objective"])), list(dict.fromkeys(comparison["class"]))
     margin, reference = comparison["margin"].iloc[0], comparison["reference"].iloc[0]
     values = np.abs(np.r_[units["difference"], comparison["low"], comparison["high"]].astype(float))
     reach = 1.15 * max(1.3 * margin, np.nanmax(values, initial=0))
+    linear = 2.5 * margin
+    folded = reach > 20 * margin > 0
     columns = min(len(classes), 2)
+    tall = 0.5 if len(order) < 9 else 0.4
     rows = -(-len(classes) // columns)
     figure, axes = plt.subplots(
-        rows, columns, figsize=(6.2 * columns, (0.5 * len(order) + 1.2) * rows), squeeze=False, layout="constrained"
+        rows, columns, figsize=(6.2 * columns, (tall * len(order) + 1.2) * rows), squeeze=False, layout="constrained"
     )
     for axis, name in zip(axes.flat, classes, strict=False):
         axis.axvspan(-margin, margin, color=BAND, lw=0, zorder=0)
@@ -100,14 +103,16 @@ def differences(units, comparison, metric_label: str, *, higher_is_better: bool 
             elif np.isfinite(row["difference"]):
                 axis.vlines(row["difference"], y - 0.3, y + 0.02, color="black", lw=1.8, zorder=4)
             _beside(axis, y, _verdict_text(row), "0.45" if row["verdict"] == "undecided" else "black")
-        if reach > 12 * margin > 0:
-            axis.set_xscale("symlog", linthresh=2.5 * margin, linscale=1.2)
-            ticks = [t for t in (2.5 * margin, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0) if 2.5 * margin <= t <= reach]
+        if folded:
+            axis.set_xscale("symlog", linthresh=linear, linscale=1)
+            ticks = [linear]
+            for tick in np.outer(10.0 ** np.arange(-4, 4), (1, 2, 5)).ravel():
+                ticks += [tick] if 3.5 * ticks[-1] < tick <= reach else []  # far enough apart for their labels
             ticks = [-t for t in reversed(ticks)] + [0] + ticks
             axis.set_xticks(ticks, [f"{t:+g}" if t else "0" for t in ticks], fontsize=8)
             axis.minorticks_off()
         better = "better →" if higher_is_better else "← better"
-        beyond = f", logarithmic beyond ±{2.5 * margin:g}" if reach > 12 * margin > 0 else ""
+        beyond = f", logarithmic beyond ±{linear:g}" if folded else ""
         axis.set(title=name, xlim=(-reach, reach), ylim=(len(order) - 0.45, -0.55))
         axis.set_xlabel(f"difference in {metric_label} to {reference} ({better}{beyond})", fontsize=9)
         axis.set_yticks(range(len(order)), order)
@@ -207,8 +212,12 @@ def reliability(pooled, per_seed=None) -> Figure:
         bare(axis)
     for axis in list(axes.flat)[len(order) :]:
         axis.remove()
-    figure.supxlabel("mean probability given, per bin", fontsize=10)
-    figure.supylabel("share that is foreground", fontsize=10)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("share that is foreground")
+    for position, axis in enumerate(axes.flat):
+        if position < len(order) <= position + columns:  # the lowest of its column
+            axis.set_xlabel("mean probability of the bin")
+            axis.tick_params(labelbottom=True)
     line = matplotlib.lines.Line2D
     handles = [
         line([], [], color="0.45", ls=":", marker="o", mfc="white", lw=1.5, ms=5, label="raw score"),
@@ -251,7 +260,7 @@ def depth_curve(points, fits, x: str, metric: str, metric_label: str) -> Figure:
         bare(axis)
     axes[0, 0].set_ylabel(metric_label)
     fitted = matplotlib.lines.Line2D([], [], color="0.4", lw=1.6, label="line: quadratic fit")
-    legend_of(figure, order, [fitted])
+    legend_of(figure, order, [fitted], columns=min(len(order) + 1, 5))
     return figure
 
 
@@ -270,7 +279,7 @@ def _beside(axis, y: float, text: str, color: str) -> None:
 
 def _verdict_text(row) -> str:
     if np.isnan(row["low"]):
-        text = f"no interval: {row['reason'].partition(';')[0]}"
+        text = f"{row['reason'].partition(';')[0]}: no interval"
     else:
         text = row["verdict"]
     return text + (f"\n{row['collapsed']:.0f} collapsed" if row["collapsed"] > 0 else "")

@@ -62,6 +62,13 @@ def label(metric: str, *, reading: bool = False) -> str:
     return METRICS[stem][0] + (f" {READINGS[how or 'tuned']}" if reading else "")
 
 
+def metrics_of(table) -> list[str]:
+    """The table's columns that hold a metric of METRICS, in their order."""
+    readings = ("", *(f"_{reading}" for reading in READINGS))
+    every = {stem + reading for stem in METRICS for reading in readings}
+    return [column for column in table if column in every]
+
+
 def check(table, metric: str) -> None:
     """Refuse what cannot be compared.
 

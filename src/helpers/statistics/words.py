@@ -27,16 +27,16 @@ def difference_text(row) -> str:
     return f"{text} ({interval}, n = {counted_units(row)}{test}: {row['verdict']})"
 
 
-def sentence(table, comparison) -> str:
+def sentence(table, metric: str, comparison) -> str:
     """The comparison in plain text, a sentence for each class, of the rows and of what :func:`compare` made of them.
 
     Means and their range over units for every objective; the difference with its interval, n, corrected p and verdict
-    for all but the reference, or the reason why there is no interval. No ranking.
+    for all but the reference, or the reason why there is no interval. Where the comparison has no row (one objective,
+    no reference), means alone. No ranking.
     """
-    if comparison.empty:
-        raise ValueError("the comparison has no rows; a table with two objectives or more can be compared")
-    metric, reference = comparison["metric"].iloc[0], comparison["reference"].iloc[0]
-    rows = comparison.set_index(["objective", "class"])
+    rows = {} if comparison.empty else {(r["objective"], r["class"]): r for _, r in comparison.iterrows()}
+    if rows and set(comparison["metric"]) != {metric}:
+        raise ValueError(f"metric is {metric!r}, but the comparison is of {comparison['metric'].iloc[0]}; expected one")
     where = READINGS[split_metric(metric)[1] or "tuned"]
     sentences = []
     for name, units in per_seed(table, metric).groupby("class", sort=False):
@@ -45,8 +45,8 @@ def sentence(table, comparison) -> str:
             text = f"{values.mean():.3f} for {objective}"
             if values.count() > 1:
                 text += f" ({values.min():.3f} to {values.max():.3f})"
-            if objective != reference and (objective, name) in rows.index:
-                text += f", {difference_text(rows.loc[(objective, name)])}"
+            if (objective, name) in rows:
+                text += f", {difference_text(rows[objective, name])}"
             parts.append(text if values.count() else f"undefined for {objective}")
         sentences.append(f"{where.capitalize()}, mean {label(metric)} of {name} was {'; '.join(parts)}.")
     return " ".join(sentences)
@@ -55,7 +55,7 @@ def sentence(table, comparison) -> str:
 def caveat(comparison) -> str:
     """What the number of units allows to be said; of the rows that :func:`compare` made."""
     if comparison.empty:
-        return "One objective, and nothing to compare it with: no ranking."
+        return "Nothing could be compared with a reference: no ranking."
     fewest, most = (comparison.sort_values("n_units").iloc[i] for i in (0, -1))
     if most["n_units"] < MINIMUM_SEEDS:
         gives = "gives points" if most["n_units"] == 1 else "give points"
@@ -67,6 +67,9 @@ def caveat(comparison) -> str:
         f"metric; equivalent means an interval within ±{most['margin']:g}. One data set was judged: nothing is claimed "
         "of a population."
     )
+    alpha, units = 1 - most["level"], int(most["n_units"])
+    if number * 2.0 ** (1 - units) >= alpha:
+        text += f" Over so many comparisons no p of {units} units can be low enough to call one better or worse."
     few = int((comparison["n_units"] < MINIMUM_SEEDS).sum())
     if few:
         text += (
