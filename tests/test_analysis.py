@@ -57,6 +57,7 @@ def test_a_whole_study_gives_every_figure_table_and_number(root, whole):
     assert shown.count("n = 8 seeds") >= 5, "captions say n"
 
 
+@pytest.mark.slow
 def test_another_primary_metric_and_reference_where_less_is_better(root, whole):
     result = analyse(root, whole, "-p", "primary", "voi", "-p", "reference", "dice", "-p", "margin", "0.05")
     assert result.returncode == 0, result.stderr[-3000:]
@@ -104,6 +105,7 @@ def test_a_partial_study_says_what_is_missing_and_shows_the_rest(root, whole, tm
     assert {"comparison.png", "differences.png", "curves.png", "panels.png", "panels-membranes.png"} <= names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("keep", "arguments", "says"),
     [
@@ -121,6 +123,7 @@ def test_single_seeds_and_objectives_go_through(root, whole, tmp_path, keep, arg
     assert "no ranking" in printed(tmp_path / "analysis.ipynb")
 
 
+@pytest.mark.slow
 def test_a_study_of_depths_gets_its_curve(root, whole, tmp_path):
     for depth in (2, 3, 4):
         for name in ("bce-seed0", "bce-seed1", "dice-seed0", "dice-seed1"):

@@ -27,7 +27,8 @@ def comparison(
         Panel title -> trivial predictor -> its value, drawn as a grey line.
     """
     order = list(dict.fromkeys(o for table in per_seed.values() for o in table["objective"]))
-    columns = min(len(per_seed), 1 if len(order) > 8 else 2 if len(order) > 4 else 3)
+    most = 1 if len(order) > 8 else 3 if len(order) < 5 and len(per_seed) % 3 == 0 else 2
+    columns = min(len(per_seed), most)
     rows = -(-len(per_seed) // columns)
     width = max(4.2, 0.42 * len(order) + 1)
     figure, axes = plt.subplots(

@@ -23,35 +23,36 @@ _BLUE, _VERMILION, _GREEN, _PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 _ORANGE, _SKY, _BLACK, _GREY = "#E69F00", "#56B4E9", "#000000", "#7F7F7F"
 CLASS_COLOURS = (_ORANGE, _SKY, _GREEN, _PURPLE, "#F0E442", _VERMILION, _BLUE)
 
-# Objective -> its colour and marker, throughout the paper. Okabe and Ito's colour-blind safe set; a family shares a
-# colour, and markers tell its members apart, so that nothing rests on colour alone.
+# Objective -> its colour and marker, throughout the paper. Okabe and Ito's colour-blind safe set: cross entropies are
+# blue, overlap losses orange, losses on signs and occupancy purple, and each distance has a colour of its own; markers
+# tell apart what shares a colour.
 STYLES = {
     "bce": (_BLUE, "o"),
     "logistic": (_BLUE, "s"),
     "approx_ce": (_BLUE, "^"),
-    "softmax": (_SKY, "o"),
-    "softmax_published": (_SKY, "s"),
-    "focal": (_SKY, "^"),
-    "focal_detached": (_SKY, "D"),
+    "softmax": (_BLUE, "D"),
+    "softmax_published": (_BLUE, "v"),
+    "focal": (_BLUE, "P"),
+    "focal_detached": (_BLUE, "X"),
     "dice": (_ORANGE, "o"),
     "dice_squared": (_ORANGE, "s"),
     "tversky": (_ORANGE, "^"),
     "lovasz": (_ORANGE, "D"),
     "bce_dice": (_ORANGE, "v"),
     "dice_focal": (_ORANGE, "P"),
-    "hinge": (_BLACK, "o"),
-    "square": (_BLACK, "s"),
-    "l1": (_BLACK, "^"),
-    "tanh_distance": (_VERMILION, "o"),
-    "distance": (_VERMILION, "s"),
-    "signed_distance": (_VERMILION, "^"),
-    "hot_distance": (_GREEN, "o"),
     "lov": (_PURPLE, "o"),
+    "hinge": (_PURPLE, "s"),
+    "square": (_PURPLE, "^"),
+    "l1": (_PURPLE, "D"),
+    "distance": (_BLACK, "s"),
+    "signed_distance": (_SKY, "^"),
+    "tanh_distance": (_VERMILION, "o"),
+    "hot_distance": (_GREEN, "o"),
 }
 # Trivial predictors -> line style; grey, because they learned nothing.
 TRIVIAL = {"all_background": "--", "all_foreground": ":", "dilated_truth": "-."}
 _TRIVIAL_MARKERS = {"all_background": "x", "all_foreground": "+", "dilated_truth": "1"}
-_OWN_MARKERS = "*hX<>d"  # for objectives of one's own; no objective of the registry has them
+_OWN_MARKERS = "*h<>dp"  # for objectives of one's own; no objective of the registry has them
 PALETTE = {name: STYLES[name][0] for name in ("bce", "tanh_distance", "hot_distance")}
 
 

@@ -6,6 +6,8 @@ import numpy as np
 
 from helpers.statistics import difference_text
 
+MANY = 10  # objectives; a text that names each is read to its end up to here
+
 
 def listing(parts: Iterable[str]) -> str:
     """ "a", "a and b", "a, b and c"."""
@@ -14,11 +16,17 @@ def listing(parts: Iterable[str]) -> str:
 
 
 def of_levels(per_seed: Mapping[str, "object"], metric_label: str) -> str:
-    """For :func:`helpers.figures.comparison`: each panel's means and ranges."""
+    """For :func:`helpers.figures.comparison`: each panel's means and ranges; of many objectives, the extremes."""
     parts = []
     for title, table in per_seed.items():
-        means = [f"{o} {_range(v)}" for o, v in table.groupby("objective", sort=False)["value"]]
-        parts.append(f"{title}: {', '.join(means)}.")
+        values = table.groupby("objective", sort=False)["value"]
+        means = values.mean().dropna()
+        if len(means) > MANY:
+            low, high = means.idxmin(), means.idxmax()
+            said = f"means of {len(means)} from {means[low]:.3f} ({low}) to {means[high]:.3f} ({high})"
+        else:
+            said = ", ".join(f"{o} {_range(v)}" for o, v in values)
+        parts.append(f"{title}: {said}.")
     return f"Dots of {metric_label} for each run, a column for each objective. {' '.join(parts)}"
 
 
