@@ -80,6 +80,7 @@ def differences(units, comparison, metric_label: str, *, higher_is_better: bool 
     reach = 1.15 * max(1.3 * margin, np.nanmax(values, initial=0))
     linear = 2.5 * margin
     folded = reach > 20 * margin > 0
+    reach *= 1.5 if folded else 1
     columns = min(len(classes), 2)
     tall = 0.5 if len(order) < 9 else 0.4
     rows = -(-len(classes) // columns)
@@ -267,7 +268,8 @@ def depth_curve(points, fits, x: str, metric: str, metric_label: str) -> Figure:
 
 def _dots(axis, x, y, objective: str, *, size: float) -> None:
     tint, marker = style(objective)
-    axis.plot(x, y, marker, color=tint, ms=size, mec="white", mew=0.5, alpha=0.9, zorder=3)
+    size *= {"^": 1.3, "v": 1.3, "P": 1.4, "X": 1.4, "D": 0.85}.get(marker, 1)  # alike in area
+    axis.plot(x, y, marker, color=tint, ms=size, mec="white", mew=0.4, alpha=0.9, zorder=3)
 
 
 def _handle(label: str, marker: str, size: float, color: str = "0.5"):
