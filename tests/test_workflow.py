@@ -46,7 +46,7 @@ def test_finished_runs_are_not_run_again_and_a_changed_figure_trains_nothing(tin
     assert planned(tiny_study) == {}
     helpers = tiny_study / "src" / "helpers"
     for name, again in {
-        "figures": {"download", "targets", "analysis", "assemble", "book", "all"},
+        "figures/style": {"download", "targets", "analysis", "assemble", "book", "all"},
         "losses": {"targets", "train", "analysis", "assemble", "book", "all"},
     }.items():
         with edited(helpers / f"{name}.py", lambda source: source + "# changed\n"):

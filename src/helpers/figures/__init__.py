@@ -1,0 +1,50 @@
+"""Tables and arrays to matplotlib figures. Every function returns a Figure; :func:`save` writes it.
+
+:mod:`helpers.figures.words` makes their alternative texts, of the same tables.
+"""
+
+from helpers.figures import words
+from helpers.figures.pictures import (
+    FALSE_NEGATIVE,
+    FALSE_POSITIVE,
+    Crop,
+    errors,
+    hardest_crop,
+    overlay,
+    panels,
+    tiles,
+)
+from helpers.figures.plots import curves, profiles, shares, split_map, training_curve
+from helpers.figures.results import CUTS, comparison, cuts, depth_curve, differences, reliability
+from helpers.figures.style import PALETTE, STYLES, TRIVIAL, colour, legend, legend_of, save, style
+
+__all__ = [
+    "CUTS",
+    "FALSE_NEGATIVE",
+    "FALSE_POSITIVE",
+    "PALETTE",
+    "STYLES",
+    "TRIVIAL",
+    "Crop",
+    "colour",
+    "comparison",
+    "curves",
+    "cuts",
+    "depth_curve",
+    "differences",
+    "errors",
+    "hardest_crop",
+    "legend",
+    "legend_of",
+    "overlay",
+    "panels",
+    "profiles",
+    "reliability",
+    "save",
+    "shares",
+    "split_map",
+    "style",
+    "tiles",
+    "training_curve",
+    "words",
+]

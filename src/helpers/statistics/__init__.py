@@ -1,0 +1,53 @@
+"""Comparisons of objectives on a tidy table: means, paired differences, intervals, tests and verdicts.
+
+The unit of replication is the seed; where splits are crossed with seeds, each (split, seed) is a unit of its own.
+Images are crossed with seeds, not nested in them: each unit's images are averaged first, and only units vary in an
+interval or a test. What is said holds for the images and the specimen that were judged, and for no population of them.
+Every function takes rows as in :mod:`helpers.tables`, or a table that another function here made of them.
+"""
+
+from helpers.statistics.comparison import MARGIN, VERDICTS, compare, holm, summary
+from helpers.statistics.table import (
+    METRICS,
+    READINGS,
+    check,
+    collapsed,
+    depth_curve,
+    label,
+    metrics_of,
+    paired_differences,
+    per_seed,
+    pooled,
+    pooled_reliability,
+    split_metric,
+    unpaired,
+    with_parameter,
+)
+from helpers.statistics.words import MINIMUM_SEEDS, caveat, counted_units, difference_text, sentence
+
+__all__ = [
+    "MARGIN",
+    "METRICS",
+    "MINIMUM_SEEDS",
+    "READINGS",
+    "VERDICTS",
+    "caveat",
+    "check",
+    "collapsed",
+    "compare",
+    "counted_units",
+    "depth_curve",
+    "difference_text",
+    "holm",
+    "label",
+    "metrics_of",
+    "paired_differences",
+    "per_seed",
+    "pooled",
+    "pooled_reliability",
+    "sentence",
+    "split_metric",
+    "summary",
+    "unpaired",
+    "with_parameter",
+]
