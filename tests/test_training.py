@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import metrics, models, objectives, training
+from helpers import checkpoints, metrics, models, objectives, training
 from helpers.crops import Crops
 from helpers.datasets import known_voxels
 from helpers.inference import scores
@@ -114,9 +114,9 @@ def test_the_same_seed_gives_the_same_numbers_and_another_does_not(discs):
 def test_checkpoints_at_log_spaced_steps_hold_the_weights(discs, tmp_path):
     network, _, history = run([discs(0)], folder=tmp_path / "checkpoints", steps=20)
     files = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
-    assert files == [f"step-{step:06d}.pt" for step in (1, 2, 4, 8, 16, 20)]
+    assert files == ["resume.pt"] + [f"step-{step:06d}.pt" for step in (1, 2, 4, 8, 16, 20)]
     copy = models.UNet(1, 1, width=4, depth=2)
-    assert training.load_checkpoint(tmp_path / "checkpoints" / files[-1], copy) == 20
+    assert checkpoints.load_weights(tmp_path / "checkpoints" / files[-1], copy) == 20
     for a, b in zip(network.state_dict().values(), copy.state_dict().values(), strict=True):
         assert torch.equal(a, b)
     assert [entry["step"] for entry in history] == list(range(2, 21, 2))
