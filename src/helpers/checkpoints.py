@@ -65,7 +65,9 @@ def load(path: str | Path, *, resume: bool = False) -> dict[str, Any]:
         raise FileNotFoundError(f"no checkpoint {path}")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError, IndexError) as error:
+    except PermissionError:
+        raise
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError, IndexError) as error:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise ValueError(f"{path} is truncated or is no checkpoint ({reason}); delete it, or give another") from error
     if not isinstance(checkpoint, dict) or "format" not in checkpoint:
