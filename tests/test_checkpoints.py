@@ -4,8 +4,11 @@ import json
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import nbformat
+import psutil
 import pytest
 import torch
 
@@ -129,6 +132,50 @@ def test_sigterm_at_the_last_step_still_ends_the_process_and_what_follows_only_r
     codes, said = drive(tmp_path, [{"place": "step", "signal": "SIGTERM", "step": 24}, None])
     assert codes == [143, 0] and "goes on at step 24" in said
     assert [entry["step"] for entry in results(tmp_path)[0]] == [6, 12, 18, 24]
+
+
+NOTEBOOK = """
+import time
+import numpy as np
+from helpers import models, objectives, outputs, training
+from helpers.datasets import Image
+
+training.seed_everything(0, 1)
+full = np.ones((1, 24, 24), bool)
+image = Image("a", np.random.default_rng(0).random((1, 24, 24), np.float32), full, full, full, (9.0, 9.0))
+aside = outputs.claim("run", {"seed": 0})
+history = training.train(
+    models.UNet(1, 1, width=2, depth=1), objectives.get("bce"), [image], training.Schedule(20000, 1, 16), device="cpu",
+    folder=aside / "checkpoints", lines=4000, keep_seconds=1e9,
+    monitor=lambda network: {"slow": time.sleep(0.02) or 0.0},
+)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whom", ["papermill alone", "its group", "the kernel"])
+def test_a_notebook_that_is_ended_keeps_its_training(tmp_path, whom):
+    """The signal may reach papermill, or everything (a batch system), or the kernel: the state is kept each time."""
+    cell = nbformat.v4.new_code_cell(NOTEBOOK)
+    kernel = {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=kernel), tmp_path / "in.ipynb")
+    command = [sys.executable, "-m", "papermill", "--no-progress-bar", "in.ipynb", "out.ipynb"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    deadline = time.time() + 90
+    while not list(tmp_path.glob(".run.*/checkpoints/step-000064.pt")) and time.time() < deadline:
+        time.sleep(0.1)
+    assert process.poll() is None, process.stderr.read()
+    kernels = psutil.Process(process.pid).children(recursive=True)
+    if whom != "the kernel":
+        process.terminate()
+    if whom != "papermill alone":
+        for kernel in kernels:
+            kernel.terminate()
+    assert process.wait(60) != 0
+    process.stderr.close()
+    psutil.wait_procs(kernels, 60)
+    kept = list(tmp_path.glob(".run.*/checkpoints/resume.pt"))
+    assert len(kept) == 1 and checkpoints.load(kept[0], resume=True)["step"] >= 64
 
 
 def run(discs, folder, **changed):
