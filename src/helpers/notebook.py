@@ -22,8 +22,11 @@ _TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "d
 # What a training imports: a change in any of these can change a result, a changed caption cannot.
 CODE = (
     "augment",
+    "checkpoints",
     "crops",
     "datasets",
+    "devices",
+    "files",
     "inference",
     "losses",
     "metrics",
@@ -31,7 +34,9 @@ CODE = (
     "objectives",
     "phantom",
     "postprocess",
+    "schedules",
     "targets",
+    "termination",
     "training",
 )
 

@@ -1,64 +1,224 @@
-"""The training loop: random crops of labelled images, one objective, one network, a history and checkpoints."""
+"""The training loop: random crops of labelled images, one objective, one network, a history and checkpoints.
 
+One network on one device. Many runs share a cluster through the workflow's engine, a device each; one run on several
+devices is out of scope. Training imports torch, NumPy and SciPy alone.
+"""
+
+import dataclasses
+import json
 import math
-import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from helpers import checkpoints
 from helpers.augment import AFFINE_REACH, Batch, augment
 from helpers.crops import Crops
+from helpers.devices import choose_device, choose_precision, is_out_of_memory, seed_everything
 from helpers.objectives import Objective
+from helpers.schedules import Schedule, make_rate, sides_of
+from helpers.termination import Interrupted, Termination
+
+__all__ = [
+    "Diverged",
+    "Interrupted",
+    "Run",
+    "Schedule",
+    "choose_device",
+    "choose_precision",
+    "seed_everything",
+    "train",
+]
+
+COLLAPSED_AREAS = (0.05, 20.0)  # predicted area over the truth's beyond which a run has collapsed
+_CONSTANT = 1e-3  # logits that differ by less, over a whole batch, say nothing
+_NOT_MONITORED = ("step", "loss", "unweighted", "seconds", "area_ratio", "collapsed")
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast: ``steps`` batches of ``batch`` square crops of ``patch`` voxels, one-cycle learning rate.
+class Diverged(ValueError):
+    """The output or the loss is NaN or infinite."""
 
-    ``learning_rate`` is the cycle's maximum.
+
+class Run:
+    """One training in progress: all that a step needs, and all that a checkpoint must hold.
+
+    Parameters as :func:`train`. ``step`` counts the steps done; ``history`` has an entry for each closed interval.
     """
 
-    steps: int = 600
-    batch: int = 4
-    patch: int = 128
-    learning_rate: float = 3e-3
+    def __init__(
+        self,
+        network: nn.Module,
+        objective: Objective,
+        images: Sequence,
+        schedule: Schedule,
+        *,
+        seed: int = 0,
+        device: str = "auto",
+        augmentation: str = "flips",
+        precision: str = "float32",
+        compiled: bool = False,
+    ):
+        self.network, self.objective, self.schedule, self.augmentation = network, objective, schedule, augmentation
+        self.device = choose_device(device)
+        self.precision = choose_precision(precision, self.device)
+        self.spacing = _common_spacing(images)
+        _check_fit(network, objective, images, schedule)
+        if augmentation != "none" and self.spacing[-1] != self.spacing[-2]:
+            raise ValueError(f"spacing is {self.spacing}; turning needs square in-plane pixels (augmentation none)")
+        margin = objective.halo(self.spacing)
+        self.whole = margin is None  # the target looks across the whole image: encode each once, and crop the target
+        if self.whole and augmentation == "affine":
+            raise ValueError(f'augmentation is "affine"; {objective.name} needs whole images: use "flips" or "none"')
+        if self.whole:
+            margin = (0,) * len(self.spacing)
+        elif (
+            augmentation == "affine"
+        ):  # what a turned and shrunk crop shows comes from further out, for every objective
+            sides = sides_of(schedule.patch, len(self.spacing))
+            margin = tuple(m + math.ceil(AFFINE_REACH * side) for m, side in zip(margin, sides, strict=True))
+        balanced = {"balance": schedule.balance} if schedule.balance else {}
+        self.crops = Crops(images, schedule.patch, margin, self._encode if self.whole else None, **balanced)
+        self.generator = torch.Generator().manual_seed(seed)
+        network.to(self.device, memory_format=_layout(network.dims, self.device))
+        network.train()
+        self.forward = torch.compile(network) if compiled else network
+        self.optimizer = torch.optim.AdamW(network.parameters(), schedule.learning_rate)
+        self.rate = make_rate(self.optimizer, schedule)
+        self.step, self.history, self.seconds, self.interval = 0, [], 0.0, []
+        self.last: tuple[Tensor, ...] = ()
+        # What must be the same to go on with a run, and what must be for that to be exact.
+        plan = {name: value for name, value in dataclasses.asdict(schedule).items()}
+        self.identity = json.loads(
+            json.dumps(
+                plan
+                | {"objective": objective.name, "options": dict(objective.options), "seed": seed}
+                | {"augmentation": augmentation, "precision": self.precision, "spacing": self.spacing}
+                | {"images": [image.name for image in images], "model": getattr(network, "arguments", None)},
+                default=repr,
+            )
+        )
+        self.machine = {
+            "torch": str(torch.__version__),
+            "threads": torch.get_num_threads(),
+            "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type,
+            "compiled": compiled,
+        }
 
-    def __post_init__(self):
-        for name in ("steps", "batch", "patch"):
-            value = getattr(self, name)
-            if not (isinstance(value, int) and value >= 1):
-                raise ValueError(f"{name} is {value!r}; expected a whole number of at least 1")
-        if not 0 < self.learning_rate < np.inf:
-            raise ValueError(f"learning_rate is {self.learning_rate!r}; expected a positive number such as 3e-3")
+    def advance(self) -> None:
+        """One step: crops, augmentation, targets, network, loss, gradient, update.
 
+        Raises
+        ------
+        Diverged
+            The output or the loss is NaN or infinite; the message has the step and what to try.
+        MemoryError
+            The batch does not fit; the message has a smaller one to try.
+        """
+        try:
+            self._advance()
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise MemoryError(
+                f"step {self.step + 1} ran out of memory: {self._smaller()} ({_first_line(error)})"
+            ) from error
+        self.step += 1
 
-def choose_device(name: str = "auto") -> torch.device:
-    """ "auto" is CUDA where there is one, else the CPU; any other name is taken as it is, or refused."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"device is {name!r}; expected auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device is {name!r}, but torch sees no CUDA device here; use auto or cpu")
-    return device
+    def close_interval(self) -> dict[str, float]:
+        """The history's next entry, from the steps since the last one, and whether they look collapsed."""
+        losses, weighted = (torch.stack(column).float() for column in zip(*self.interval, strict=True))
+        self.interval = []
+        output, labels = self.last[0], self.last[1:]
+        axes = (0, *range(2, output.ndim))
+        constant = float((output.amax(axes) - output.amin(axes)).min()) < _CONSTANT
+        area = _area_ratio(self.objective, output, *labels) if labels else math.nan
+        entry = {"step": self.step, "loss": float(losses.mean()), "unweighted": 1 - float(weighted.mean())}
+        return entry | {"seconds": self.seconds, "area_ratio": area, "collapsed": float(constant)}
 
+    def state(self) -> dict[str, Any]:
+        """What :meth:`restore` needs to go on as if nothing had happened."""
+        columns = [torch.stack(column) for column in zip(*self.interval, strict=True)]
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.rate.state_dict(),
+            "generators": checkpoints.generator_states(self.generator, self.device),
+            "history": self.history,
+            "interval": columns,
+            "seconds": self.seconds,
+            "run": self.identity,
+            "machine": self.machine,
+        }
 
-def seed_everything(seed: int, threads: int) -> None:
-    """One seed for every generator and a fixed number of CPU threads: sums come out in the same order each time."""
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"seed is {seed!r}; expected a whole number from 0 to {2**32 - 1}")
-    if threads < 1:
-        raise ValueError(f"threads is {threads!r}; expected a whole number of at least 1")
-    torch.manual_seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - for libraries that draw from NumPy's global generator
-    torch.set_num_threads(threads)
+    def restore(self, path: Path) -> str:
+        """Go on from a checkpoint of the same run; returns what of the machine is another, empty where nothing is.
+
+        Raises
+        ------
+        ValueError
+            The checkpoint is of another run (each difference is named), or as :func:`helpers.checkpoints.load`.
+        """
+        found = checkpoints.load(path, resume=True)
+        if other := checkpoints.differences(found["run"], self.identity):
+            raise ValueError(f"{path} is of another run ({other}); delete it to start anew, or choose another folder")
+        self.network.load_state_dict(found["network"])
+        self.optimizer.load_state_dict(found["optimizer"])
+        self.rate.load_state_dict(found["schedule"])
+        checkpoints.set_generator_states(found["generators"], self.generator, self.device)
+        self.step, self.history, self.seconds = found["step"], found["history"], found["seconds"]
+        self.interval = list(zip(*(column.to(self.device).unbind() for column in found["interval"]), strict=True))
+        return checkpoints.differences(found["machine"], self.machine)
+
+    def _advance(self) -> None:
+        batch = self.crops.draw(self.schedule.batch, self.generator)
+        batch = augment(type(batch)(*map(self._moved, batch)), self.augmentation, self.generator)
+        encoded = (batch.target, batch.weight) if self.whole else self._encode(batch)
+        target, weight = map(self.crops.cut, encoded)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            output = self.forward(self.crops.cut(batch.raw))
+        output = output.float()
+        try:
+            loss = self.objective.compare(output, target, weight)
+        except ValueError as error:
+            if torch.isfinite(output).all():
+                raise ValueError(f"step {self.step + 1}: {error}") from error
+            raise Diverged(f"step {self.step + 1}: {error}; {self._gentler()}") from error
+        if not math.isfinite(value := loss.item()):
+            raise Diverged(f"step {self.step + 1}: the loss is {value}; {self._gentler()}")
+        self.optimizer.zero_grad()
+        loss.backward()
+        if self.schedule.clip is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.schedule.clip)
+        self.optimizer.step()
+        self.rate.step()
+        self.interval.append((loss.detach(), weight.any()))
+        labels = () if self.whole else (self.crops.cut(batch.masks), self.crops.cut(batch.known))
+        self.last = (output.detach(), *labels)
+
+    def _encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        return self.objective.encode(batch.masks, batch.annotated, batch.known, self.spacing)
+
+    def _moved(self, tensor: Tensor) -> Tensor:
+        if self.device.type != "cuda":
+            return tensor.to(self.device)
+        return tensor.pin_memory().to(self.device, non_blocking=True)
+
+    def _gentler(self) -> str:
+        tried = "" if self.schedule.clip else ", gradient clipping (clip=1.0)"
+        tried += ", precision float32" if self.precision == "bf16" else ""
+        return f"try a smaller learning_rate (its maximum is {self.schedule.learning_rate:g}){tried}"
+
+    def _smaller(self) -> str:
+        batch, patch = self.schedule.batch, self.schedule.patch
+        if batch > 1:
+            return f"batch is {batch} crops of {patch} voxels; try batch {batch // 2}"
+        divisor = self.network.divisor
+        sides = [max(divisor, side // 2 // divisor * divisor) for side in sides_of(patch, len(self.spacing))]
+        return f"batch is 1 crop of {patch} voxels; try patch {sides[0] if isinstance(patch, int) else sides}"
 
 
 def train(
@@ -70,7 +230,12 @@ def train(
     seed: int = 0,
     device: str = "auto",
     augmentation: str = "flips",
+    precision: str = "float32",
+    compiled: bool = False,
     folder: Path | None = None,
+    task: Mapping[str, Any] | None = None,
+    keep_seconds: float = 30.0,
+    keep_steps: int | None = None,
     lines: int = 10,
     monitor: Callable[[nn.Module], dict[str, float]] | None = None,
     log: Callable[[str], None] = print,
@@ -80,103 +245,156 @@ def train(
     Parameters
     ----------
     network : nn.Module
-        With attribute ``divisor``; its output has ``objective.channels`` channels per class.
+        With attributes ``divisor`` and ``dims``; its output has ``objective.channels`` channels per class.
     objective : Objective
     images : sequence of helpers.datasets.Image
     schedule : Schedule
     seed : int
         Of the crops and augmentations.
+    precision : str
+        As :func:`choose_precision`; the network alone, loss and weights are float32.
+    compiled : bool
+        Compile the network first (torch.compile): minutes, for long runs on a GPU.
     folder : Path, optional
-        Checkpoints ``step-000600.pt`` go there at log-spaced steps (1, 2, 4, ... and the last), each with the
-        network's weights and the step.
+        Checkpoints go there: ``step-000600.pt`` at log-spaced steps (1, 2, 4, ... and the last), with the weights;
+        ``resume.pt`` with everything, every ``keep_seconds`` of training (and every ``keep_steps`` steps, if given).
+        A run that finds its ``resume.pt`` there goes on from it: with the same number of threads on the same machine,
+        bit by bit to the result of a run that was never interrupted (the seconds aside).
+    task : mapping, optional
+        What the network is trained for, in JSON's types; goes into the checkpoints.
     lines : int
         Number of intervals.
     monitor : callable, optional
         Called with the network, in evaluation mode, at the end of each interval; what it returns joins the history.
-        Its time is not counted.
+        Its time is not counted. Its ``area_ratio`` (predicted area over the truth's) replaces that of the last batch.
 
     Returns
     -------
     One dictionary per interval: step, loss (mean over the interval), unweighted (share of the interval's batches
-    without any weight), seconds (of training, so far), and what the monitor said.
+    without any weight), seconds (of training, so far), area_ratio (at the natural cut, of the interval's last batch
+    and of the class farthest from 1; NaN where there is no cut or no truth), collapsed (1 where that is below 0.05 or
+    above 20 or the output is constant, else 0), and what the monitor said.
+
+    Raises
+    ------
+    Interrupted
+        SIGTERM came (or, in a notebook, the process that runs it went away) and ``folder`` was given: after the step
+        in progress the state was kept there.
+    ValueError
+        Parameters, images or a checkpoint that do not fit; :class:`Diverged`.
+    MemoryError
+        The batch does not fit.
     """
-    if schedule.patch % network.divisor:
-        raise ValueError(
-            f"patch is {schedule.patch}; this network halves it {network.depth} times and needs a multiple of "
-            f"{network.divisor}"
-        )
-    device = choose_device(device)
-    spacing = _common_spacing(images)
-    if augmentation != "none" and spacing[-1] != spacing[-2]:
-        raise ValueError(f"spacing is {spacing}; turning needs pixels that are square in-plane (augmentation none)")
-    margin = objective.halo(spacing)
-    whole = margin is None  # the target looks across the whole image: encode each once, and crop the target
-    if whole and augmentation == "affine":
-        raise ValueError(f'augmentation is "affine"; {objective.name} needs whole images: use "flips" or "none"')
-
-    def encode(batch: Batch) -> tuple[Tensor, Tensor]:
-        return objective.encode(batch.masks, batch.annotated, batch.known, spacing)
-
-    if whole:
-        margin = (0,) * len(spacing)
-    elif augmentation == "affine":  # what a rotated and shrunk crop shows comes from further out, for every objective
-        margin = tuple(m + math.ceil(AFFINE_REACH * schedule.patch) for m in margin)
-    crops = Crops(images, schedule.patch, margin, encode if whole else None)
-    generator = torch.Generator().manual_seed(seed)
-    network.to(device, memory_format=torch.channels_last if network.dims == 2 else torch.contiguous_format).train()
-    optimizer = torch.optim.AdamW(network.parameters(), schedule.learning_rate)
-    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, schedule.learning_rate, total_steps=schedule.steps)
+    run = Run(
+        network,
+        objective,
+        images,
+        schedule,
+        seed=seed,
+        device=device,
+        augmentation=augmentation,
+        precision=precision,
+        compiled=compiled,
+    )
+    run.identity |= {"lines": lines}
     ends = {round(schedule.steps * (i + 1) / lines) for i in range(lines)} - {0} | {schedule.steps}
     saves = {2**k for k in range(schedule.steps.bit_length())} | {schedule.steps}
+    kept = None
     if folder is not None:
+        folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-    history, interval, seconds, start = [], [], 0.0, time.perf_counter()
-
-    for step in range(1, schedule.steps + 1):
-        batch = crops.draw(schedule.batch, generator)
-        batch = augment(type(batch)(*(tensor.to(device) for tensor in batch)), augmentation, generator)
-        encoded = (batch.target, batch.weight) if whole else encode(batch)
-        target, weight = map(crops.cut, encoded)
-        output = network(crops.cut(batch.raw))
-        loss = objective.compare(output, target, weight)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        cycle.step()
-        interval.append((loss.detach(), weight.any()))
-
-        if step in ends or step in saves:
-            seconds += time.perf_counter() - start
-            if step in saves and folder is not None:
-                save_checkpoint(folder / f"step-{step:06d}.pt", network, step)
-            if step in ends:
-                loss, weighted = (torch.stack(column).float() for column in zip(*interval, strict=True))
-                entry = {"step": step, "loss": float(loss.mean()), "unweighted": 1 - float(weighted.mean())}
-                entry["seconds"] = seconds
-                if monitor is not None:
-                    network.eval()
-                    entry |= monitor(network)
-                    network.train()
-                history.append(entry)
-                interval = []
+        kept = folder / checkpoints.RESUME
+        if kept.exists():
+            other = run.restore(kept)
+            log(f"goes on at step {run.step}" + (f", but not bit by bit ({other})" if other else ""))
+            for entry in run.history:
                 log(_line(entry, schedule.steps))
-            start = time.perf_counter()
+    start = last_kept = time.perf_counter()
+    with Termination(active=kept is not None) as termination:
+        while run.step < schedule.steps:
+            run.advance()
+            now = time.perf_counter()
+            keeping = kept is not None and (
+                termination.requested
+                or now - last_kept >= keep_seconds
+                or (keep_steps is not None and run.step % keep_steps == 0)
+                or run.step == schedule.steps
+            )
+            if keeping or run.step in ends or run.step in saves:
+                run.seconds += now - start
+                if run.step in ends:
+                    run.history.append(_entry(run, monitor))
+                    log(_line(run.history[-1], schedule.steps))
+                if folder is not None and run.step in saves:
+                    whole = checkpoints.of_network(network, run.step, task)
+                    checkpoints.save(folder / f"step-{run.step:06d}.pt", whole)
+                if keeping:
+                    checkpoints.save(kept, checkpoints.of_network(network, run.step, task) | run.state())
+                    last_kept = time.perf_counter()
+                    if termination.requested and run.step < schedule.steps:
+                        break
+                start = time.perf_counter()
+    if termination.requested:
+        raise Interrupted(
+            f"training was told to end ({termination.reason}) at step {run.step} of {schedule.steps}; its state is in "
+            f"{kept}: start the same run again and it goes on from there"
+        )
     network.eval()
-    return history
+    return run.history
 
 
-def save_checkpoint(path: Path, network: nn.Module, step: int) -> None:
-    """Written aside, then renamed: a checkpoint is whole or not there."""
-    aside = path.with_suffix(".partial")
-    torch.save({"step": step, "network": network.state_dict()}, aside)
-    os.replace(aside, path)
+def _entry(run: Run, monitor: Callable[[nn.Module], dict[str, float]] | None) -> dict[str, float]:
+    entry = run.close_interval()
+    if monitor is not None:
+        run.network.eval()
+        entry |= {name: float(value) for name, value in monitor(run.network).items()}
+        run.network.train()
+    if _shrunk_or_grown(entry):
+        entry["collapsed"] = 1.0
+    return entry
 
 
-def load_checkpoint(path: Path, network: nn.Module) -> int:
-    """Load a checkpoint's weights into the network; returns its step."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    network.load_state_dict(state["network"])
-    return state["step"]
+def _shrunk_or_grown(entry: Mapping[str, float]) -> bool:
+    low, high = COLLAPSED_AREAS
+    return entry["area_ratio"] < low or entry["area_ratio"] > high  # never where it is NaN
+
+
+def _area_ratio(objective: Objective, output: Tensor, masks: Tensor, known: Tensor) -> float:
+    """Predicted over true area, of the class farthest from 1; NaN where there is no natural cut or no truth."""
+    if objective.natural_cut is None:
+        return math.nan
+    axes = (0, *range(2, output.ndim))
+    predicted = ((objective.decode(output) > objective.natural_cut) & known).sum(axes)
+    true = (masks & known).sum(axes)
+    ratios = [p / t for p, t in zip(predicted.tolist(), true.tolist(), strict=True) if t]
+    return max(ratios, key=lambda ratio: abs(math.log(ratio)) if ratio else math.inf, default=math.nan)
+
+
+def _check_fit(network: nn.Module, objective: Objective, images: Sequence, schedule: Schedule) -> None:
+    """ValueError unless network, objective, images and patch go together."""
+    dims = images[0].raw.ndim - 1
+    if network.dims != dims:
+        raise ValueError(f"the network is {network.dims}-D, and image {images[0].name} is {dims}-D")
+    if any(side % network.divisor for side in sides_of(schedule.patch, dims)):
+        raise ValueError(f"patch is {schedule.patch}; this network needs a multiple of {network.divisor}")
+    grey, classes = images[0].raw.shape[0], images[0].masks.shape[0]
+    needed = {"in_channels": grey, "out_channels": objective.channels(network.dims) * classes}
+    for name, number in needed.items():
+        if getattr(network, name, number) != number:
+            raise ValueError(
+                f"the network has {name} {getattr(network, name)}; {objective.name} needs {number} on images of {grey} "
+                f"channel(s) with {classes} class(es)"
+            )
+    for image in images:
+        if bad := image.raw.size - int(np.isfinite(image.raw).sum()):
+            raise ValueError(f"image {image.name} has {bad} values that are NaN or infinite of {image.raw.size}")
+
+
+def _layout(dims: int, device: torch.device) -> torch.memory_format:
+    """Channels last, where convolutions are the faster for it: not in 3-D on a CPU."""
+    if dims == 2:
+        return torch.channels_last
+    return torch.channels_last_3d if device.type == "cuda" else torch.contiguous_format
 
 
 def _common_spacing(images: Sequence) -> tuple[float, ...]:
@@ -188,10 +406,15 @@ def _common_spacing(images: Sequence) -> tuple[float, ...]:
     return spacings.pop()
 
 
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
 def _line(entry: dict[str, float], steps: int) -> str:
-    extra = "".join(
-        f"  {key} {value:.3f}" for key, value in entry.items() if key not in ("step", "loss", "unweighted", "seconds")
-    )
+    extra = "".join(f"  {key} {value:.3f}" for key, value in entry.items() if key not in _NOT_MONITORED)
     if entry["unweighted"]:
         extra += f"  batches without labels {entry['unweighted']:.0%}"
+    if entry["collapsed"]:
+        area = f"predicted area {entry['area_ratio']:.2g} of the truth's"
+        extra += f"  COLLAPSED: {area if _shrunk_or_grown(entry) else 'output constant'}"
     return f"step {entry['step']:>5}/{steps}  loss {entry['loss']:.4f}{extra}  ({entry['seconds']:.1f} s)"
