@@ -38,8 +38,7 @@ def make_run(folder, *, dims=3, objective="bce", classes=("a",), options=None, s
                 module.weight.uniform_(0.8, 1.5)
                 module.bias.uniform_(-0.3, 0.3)
                 module.momentum = None  # the mean of what it has seen
-        network.head.weight.mul_(2)
-        network(torch.from_numpy(smooth((2, 1, *(16,) * dims)) / np.float32(255)))
+        network(torch.from_numpy(smooth((2, 1, *(32,) * dims)) / np.float32(255)))
     task = {"objective": objective, "options": options, "classes": list(classes), "spacing": [spacing] * dims}
     state = {"format": 1, "step": 7, "model": {"name": "unet", **arguments}, "network": network.state_dict()}
     state |= {"task": task | {"dataset": "none", "reduce": 1, "code": "x"}, "history": []} | changes
@@ -214,13 +213,13 @@ def test_an_independent_reader_opens_every_image(tmp_path):
 
 
 KILLED = """
-import sys, time
+import os, sys, time
 from helpers import apply
 import test_apply
 done = apply.Application.{stage}
 def slow(self, index):
     done(self, index)
-    print("block", index, flush=True)
+    os.write(1, b"block\\n")  # whole lines from several threads
     time.sleep(0.1)
 apply.Application.{stage} = slow
 apply.apply_run("run", "in.zarr", "out.zarr", block=(8, 8, 8), overlap=4, label=test_apply.label_components,

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from helpers import planning
-from helpers.blocks import Box, Grid, Record, fragments, grow, link, work
+from helpers.blocks import Box, Grid, Record, fragments, grow, link, meet, within, work
 from helpers.volumes import create_image
 
 PROGRESS = ".progress"  # in the output store, until it is complete
@@ -354,7 +354,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--any-spacing", action="store_true", help="allow a spacing more than a factor 2 from the training's")
     add("--reduce", type=int, default=1, help="average N x N pixels in-plane first")
     add("--level", type=int, default=0, help="resolution of a multi-scale image")
-    add("--cut", type=_cut, default="tuned", help="tuned, natural, or a number (or one for each class: 0.4,0.5)")
+    add("--cut", type=read_cut, default="tuned", help="tuned, natural, or a number (or one for each class: 0.4,0.5)")
     add("--seed-height", type=float, help="of instances, in nm; inf: connected components")
     add("--scores", default="float32", choices=("float32", "uint8", "none"), help="how scores are written")
     add("--instances", choices=("volume", "sections", "none"), help="default: sections of 2-D networks, else volume")
@@ -391,8 +391,18 @@ def _numbers(text: str) -> tuple[float, ...]:
     return tuple(float(number) for number in text.split(","))
 
 
-def _cut(text: str) -> str | tuple[float, ...]:
-    return text if text in ("tuned", "natural") else _numbers(text)
+def read_cut(text: str) -> str | tuple[float, ...]:
+    """A cut as it is typed: tuned, natural, or numbers with commas between.
+
+    Raises
+    ------
+    ValueError
+        Neither of these.
+    """
+    try:
+        return text if text in ("tuned", "natural") else _numbers(text)
+    except ValueError:
+        raise ValueError(f"cut is {text!r}; expected tuned, natural, or numbers such as 0.5 or 0.4,0.6") from None
 
 
 def _job(text: str) -> tuple[int, int]:
