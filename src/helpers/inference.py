@@ -1,10 +1,19 @@
-"""A trained network over whole images."""
+"""A trained network over whole images, and what must be known of it to answer an image block by block."""
 
-from collections.abc import Sequence
+import pickle
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from helpers import models
+
+FORMAT = 1  # of checkpoints
 
 
 @torch.no_grad()
@@ -22,17 +31,177 @@ def predict(network: nn.Module, raw: np.ndarray) -> Tensor:
     -------
     float32 tensor on the CPU, shape (1, channels, *S).
     """
-    if network.training:
-        raise ValueError("the network is in training mode: its answer would depend on the batch; call .eval() first")
-    weights = next(network.parameters())
+    _check_evaluation(network)
     size = raw.shape[1:]
-    short = [-length % network.divisor for length in size]
-    padded = np.pad(raw, ((0, 0), *((0, s) for s in short)), mode="reflect" if min(size) > max(short) else "edge")
-    batch = torch.from_numpy(padded).to(weights.device, weights.dtype)[None]
-    output = network(batch)
-    return output[(..., *(slice(length) for length in size))].float().cpu()
+    short, mode = padding(size, network.divisor)
+    padded = np.pad(raw, ((0, 0), *((0, s) for s in short)), mode=mode)
+    return run(network, padded[None])[(..., *(slice(length) for length in size))]
 
 
 def scores(network: nn.Module, decode, images: Sequence) -> list[np.ndarray]:
     """Score maps of images, each float32 of shape (C, *S)."""
     return [decode(predict(network, image.raw))[0].numpy() for image in images]
+
+
+@torch.no_grad()
+def run(network: nn.Module, raw: np.ndarray) -> Tensor:
+    """The network's output for a batch that fits it: (B, K, *S) -> float32 on the CPU, (B, channels, *S)."""
+    weights = next(network.parameters())
+    return network(torch.from_numpy(raw).to(weights.device, weights.dtype)).float().cpu()
+
+
+def padding(size: Sequence[int], divisor: int) -> tuple[list[int], str]:
+    """What an image of that size lacks at the end of each axis, and how it is filled (a mode of numpy.pad)."""
+    short = [-length % divisor for length in size]
+    return short, "reflect" if min(size) > max(short) else "edge"
+
+
+def _check_evaluation(network: nn.Module) -> None:
+    if network.training:
+        raise ValueError("the network is in training mode: its answer would depend on the batch; call .eval() first")
+
+
+# --- what an answer by blocks needs to know
+
+
+def halo_of(network: nn.Module) -> tuple[int, ...]:
+    """Voxels around a block that its answer depends on, per axis and side; multiples of the network's divisor.
+
+    Notes
+    -----
+    A network that halves its input sees further on one side than on the other, according to where in a cell of
+    ``divisor`` voxels the output lies: of a receptive field of r voxels in all, at most (r + divisor) / 2 on one side.
+    """
+    extent = getattr(network, "receptive_field", None)
+    reach = (
+        [_unet_reach(network.depth)] * network.dims if extent is None else [(e + network.divisor) // 2 for e in extent]
+    )
+    return tuple(-(-r // network.divisor) * network.divisor for r in reach)
+
+
+def _unet_reach(depth: int) -> int:
+    """Furthest voxel that an output voxel of the U-Net depends on: intervals followed back through its layers."""
+    furthest = 0
+    for phase in range(2**depth):
+        low = high = phase
+        for _ in range(depth):  # two convolutions, then the enlargement by repetition
+            low, high = (low - 2) // 2, (high + 2) // 2
+        for _ in range(depth):  # two convolutions, then the pooling
+            low, high = 2 * (low - 2), 2 * (high + 2) + 1
+        furthest = max(furthest, phase - low + 2, high + 2 - phase)
+    return furthest
+
+
+def check_blockwise(network: nn.Module) -> None:
+    """Refuse a network whose answer for a voxel depends on the block that it is computed in.
+
+    Raises
+    ------
+    ValueError
+        Normalisation over the image (GroupNorm, InstanceNorm, LayerNorm, or BatchNorm without running statistics), or
+        a network that says so of itself (``blockwise``).
+    """
+    _check_evaluation(network)
+    norms = nn.modules.batchnorm._NormBase  # BatchNorm and InstanceNorm
+    for name, module in network.named_modules():
+        looks = isinstance(module, (nn.GroupNorm, nn.LayerNorm)) or (
+            isinstance(module, norms) and module.running_mean is None
+        )
+        if looks:
+            raise ValueError(
+                f"layer {name} is {type(module).__name__}, which normalises by what it sees: in blocks it would not "
+                "give the answer of the whole image; train with BatchNorm, or predict whole images that fit in memory"
+            )
+    if getattr(network, "blockwise", True) is not True:
+        raise ValueError(
+            f"{type(network).__name__} says that its answer depends on the block it is computed in (blockwise is "
+            "False); train it with batch normalisation, or predict whole images that fit in memory"
+        )
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """What a ``decode`` does: how far it looks, how many scores it gives, and between which bounds (None: unbounded).
+
+    ``reach`` is in voxels, per axis and side.
+    """
+
+    reach: tuple[int, ...]
+    n_classes: int
+    bounds: tuple[float, float] | None
+
+
+@torch.no_grad()
+def probe(decode: Callable[[Tensor], Tensor], channels: int, dims: int) -> Decoding:
+    """Measure a ``decode`` by what one changed voxel of the output changes: nothing need be declared.
+
+    Raises
+    ------
+    ValueError
+        It looks further than 16 voxels: at the whole image, most likely.
+    """
+    generator = torch.Generator().manual_seed(0)
+    for limit in (2, 4, 8, 17):
+        output = torch.randn((1, channels, *(2 * limit + 1,) * dims), generator=generator)
+        before = decode(output)
+        if before.shape[2:] != output.shape[2:]:
+            raise ValueError(f"decode turns size {tuple(output.shape[2:])} into {tuple(before.shape[2:])}")
+        output[(..., *(limit,) * dims)] += 1
+        changed = (decode(output) != before).flatten(0, 1).any(0).nonzero()
+        reach = (changed - limit).abs().amax(0) if len(changed) else torch.zeros(dims, dtype=torch.long)
+        if (reach < limit).all():
+            extreme = decode(1e4 * output)
+            low, high = float(extreme.min()), float(extreme.max())
+            bounds = None if low < -1 or high > 1 else (-1.0, 1.0) if low < 0 else (0.0, 1.0)
+            return Decoding(tuple(reach.tolist()), before.shape[1], bounds)
+    raise ValueError(
+        "decode looks further than 16 voxels, at the whole image perhaps: its answer cannot be made block by block"
+    )
+
+
+# --- checkpoints
+
+
+def load_network(checkpoint: str | Path, device: str | torch.device = "cpu") -> tuple[nn.Module, dict[str, Any]]:
+    """The network of a checkpoint, in evaluation mode, and the checkpoint's own account of itself.
+
+    Returns
+    -------
+    network : nn.Module
+    account : dict
+        ``step``, ``model`` (the arguments that build the network) and ``task`` (objective, options, classes, spacing in
+        nm per axis, data set, reduce, code).
+
+    Raises
+    ------
+    ValueError
+        The file is truncated, is no checkpoint of this format, or its weights do not fit its own model.
+    """
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except (FileNotFoundError, PermissionError):
+        raise
+    except (RuntimeError, pickle.UnpicklingError, EOFError, zipfile.BadZipFile, ValueError, OSError) as error:
+        raise ValueError(
+            f"{checkpoint} is not a checkpoint, or only part of one ({str(error).splitlines()[0]})"
+        ) from error
+    if not isinstance(state, Mapping) or state.get("format") != FORMAT:
+        found = state.get("format") if isinstance(state, Mapping) else type(state).__name__
+        raise ValueError(f"{checkpoint} has format {found!r}; expected {FORMAT}: train again with this version")
+    missing = [key for key in ("step", "model", "network", "task") if key not in state]
+    if missing:
+        raise ValueError(f"{checkpoint} has no {', '.join(missing)}; it was not written by a training of this package")
+    network = _build(**state["model"])
+    try:
+        network.load_state_dict(state["network"])
+    except RuntimeError as error:
+        raise ValueError(f"the weights in {checkpoint} do not fit its own model {state['model']}: {error}") from error
+    layout = torch.channels_last if network.dims == 2 else torch.contiguous_format
+    network.to(device, memory_format=layout).eval()
+    return network, {key: state[key] for key in ("step", "model", "task")}
+
+
+def _build(name: str, **arguments: Any) -> nn.Module:
+    if name != "unet":
+        raise ValueError(f"model is {name!r}; expected unet")
+    return models.UNet(**arguments)

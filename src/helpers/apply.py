@@ -1,0 +1,414 @@
+"""Apply a trained network to a Zarr volume of any size: ``python -m helpers.apply RUN IN.zarr OUT.zarr``.
+
+Stages, each block by block and each resumed where it was left: *predict* writes scores and masks; *label* cuts the
+masks of each block and what surrounds it into instances; *link* finds which of these are the same object; *relabel*
+writes their ids. Several jobs share predict and label (``--job 3/16``, then ``--job 3/16 --step label``); the last
+step, ``--finish``, does what is left of labelling and the rest.
+"""
+
+import argparse
+import contextlib
+import errno
+import itertools
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from helpers import planning
+from helpers.blocks import Box, Grid, Record, fragments, grow, link, meet, within, work
+from helpers.volumes import create_image
+
+PROGRESS = ".progress"  # in the output store, until it is complete
+Label = Callable[[np.ndarray, np.ndarray | None, tuple[float, ...]], np.ndarray]
+
+
+def apply_run(
+    run: str | Path,
+    source: str | Path,
+    output: str | Path,
+    *,
+    job: tuple[int, int] = (1, 1),
+    step: str = "all",
+    workers: int = 0,
+    threads: int = 0,
+    device: str = "auto",
+    label: Label | None = None,
+    log: Callable[[str], None] = print,
+    **options: Any,
+) -> Path:
+    """Apply a run's network to a volume; a second call with the same settings goes on where the first was stopped.
+
+    Parameters
+    ----------
+    run : path
+        A finished run's folder, with ``checkpoints`` and ``decoding.json``.
+    source, output : path
+        A Zarr image or array, and the store to write: OME-NGFF 0.5, with ``scores/<class>``, ``masks/<class>`` and
+        ``instances/<class>``.
+    job : (int, int)
+        Which part of how many; predict and label alone.
+    step : str
+        "all", "predict", "label", or "finish" (all that is not done but predict).
+    workers : int
+        Blocks at once, in threads; 0: two for 2-D networks and one for 3-D ones. Memory grows with it.
+    threads : int
+        CPU threads in all; 0: as torch is set.
+    label : callable, optional
+        (foreground, distance_nm or None, spacing) -> integer labels, instead of :mod:`helpers.instances`.
+    options
+        As in :func:`helpers.planning.make_plan`: ``spacing``, ``reduce``, ``cut``, ``scores``, ``instances``, ...
+
+    Returns
+    -------
+    The output store.
+
+    Raises
+    ------
+    ValueError
+        Something of the run, the volume or the options does not fit the rest; the message names it.
+    FileExistsError
+        The output is something else, or was begun with other settings, each of which is named.
+    OSError
+        The disk is full, say: what was finished is kept, and the same command goes on.
+    """
+    if step not in ("all", "predict", "label", "finish"):
+        raise ValueError(f"step is {step!r}; expected all, predict, label or finish")
+    if job[1] > 1 and step in ("all", "finish"):
+        raise ValueError(f"job {job[0]}/{job[1]} with step {step}: jobs share predict and label alone")
+    plan = planning.make_plan(run, source, output, device=device, label=label, log=log, **options)
+    workers = workers or (2 if plan.network.dims == 2 else 1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, (threads or before) // workers))
+    try:
+        application = Application(plan, Path(output), log)
+        if application.complete:
+            log(f"{output} is complete: nothing to do")
+        else:
+            application.advance(step, job, workers)
+    finally:
+        torch.set_num_threads(before)
+    return Path(output)
+
+
+class Application:
+    """A plan at work on its output store."""
+
+    def __init__(self, plan: planning.Plan, output: Path, log: Callable[[str], None]):
+        import zarr
+
+        self.plan, self.output, self.log = plan, output, log
+        self.progress = output / PROGRESS
+        _claim(output, plan.settings, self._create)
+        self.root = zarr.open_group(output, mode="r+")
+        self.complete = self.root.attrs["complete"]
+        if self.complete:
+            shutil.rmtree(self.progress, ignore_errors=True)
+
+    def advance(self, step: str, job: tuple[int, int], workers: int) -> None:
+        """Do a step: a job's share of predict or label, or all that is left."""
+        plan = self.plan
+        stages = {"predict": (plan.grid, self.predict)}
+        if plan.mode != "none":
+            stages |= {"label": (plan.label_grid, self.label), "relabel": (plan.label_grid, self.relabel)}
+        wanted = {"all": list(stages), "finish": [s for s in stages if s != "predict"]}.get(step, [step])
+        if step == "label" and plan.mode == "none":
+            raise ValueError("step is 'label', but instances is 'none'")
+        with self._locked(f"{step}-{job[0]}of{job[1]}"):
+            if step in ("label", "finish"):
+                self._require("predict", plan.grid)
+            for stage in wanted:
+                if stage == "relabel":
+                    self._require("label", plan.label_grid)
+                    self._link()
+                grid, do = stages[stage]
+                record = Record(self.progress, stage, *job)
+                share = grid.share(*job)
+                work(grid, record, share, self._guarded(grid, do), workers=workers, log=self.log)
+            if step in ("all", "finish"):
+                self._finish()
+            elif job[1] > 1:
+                self.log(f"job {job[0]} of {job[1]} has done its {step}; when all have: --finish")
+
+    # --- the stages, a block each
+
+    def predict(self, index: int) -> None:
+        """Scores, masks and, where the network tells it, the distance inside."""
+        plan, box = self.plan, self.plan.grid.box(index)
+        scores, distances = plan.decode_box(box, plan.grid.describe(index))
+        for k, name in enumerate(plan.classes):
+            if plan.scores == "uint8":
+                low, high = plan.decoding.bounds
+                self.root[f"scores/{name}/0"][box] = np.rint((scores[k] - low) * (255 / (high - low))).astype(np.uint8)
+            elif plan.scores == "float32":
+                self.root[f"scores/{name}/0"][box] = scores[k]
+            self.root[f"masks/{name}/0"][box] = (scores[k] > plan.cuts[name]).astype(np.uint8)
+            if distances is not None and name not in plan.boundaries:
+                self._array("distance", name)[box] = distances[k]
+
+    def label(self, index: int) -> None:
+        """Instances of a block and its surroundings, cut to the block; its shell apart, for linking."""
+        plan, core = self.plan, self.plan.label_grid.box(index)
+        window = grow(core, plan.overlap, plan.volume.shape)
+        for name in plan.classes:
+            mask = self.root[f"masks/{name}/0"][window] > 0
+            predicted = plan.has_distance and name not in plan.boundaries
+            distance = self._array("distance", name)[window] if predicted else None
+            labels = plan.label_window(name, mask, distance)
+            found = fragments(labels, window, core, plan.linked_axes, plan.volume.shape)
+            self._array("fragments", name)[core] = found.labels
+            _save(self._shell_file(name, index), where=found.where, label=found.label, counts=[found.n_core, found.n])
+
+    def relabel(self, index: int) -> None:
+        """The ids of the volume's objects instead of the block's own; what a boundary is goes to the nearest object."""
+        box = self.plan.label_grid.box(index)
+        for name in self.plan.classes:
+            if name in self.plan.boundaries:
+                window = grow(box, self.plan.overlap, self.plan.volume.shape)
+                ids = self.plan.fill(self._ids_of(name, window))[within(box, window)]
+            else:
+                ids = self._ids_of(name, box)
+            self.root[f"instances/{name}/0"][box] = ids
+
+    def _ids_of(self, name: str, window: Box) -> np.ndarray:
+        """Ids of a window, from the fragments of all the blocks that it touches."""
+        (ids, first), grid = self._ids(name), self.plan.label_grid
+        labels = self._array("fragments", name)[window]
+        found = np.zeros(labels.shape, np.uint32)
+        ranges = [range(s.start // b, -(-s.stop // b)) for s, b in zip(window, grid.block, strict=True)]
+        for corner in itertools.product(*ranges):
+            index = int(np.ravel_multi_index(corner, grid.counts))
+            part = within(meet(grid.box(index), window), window)
+            found[part] = np.where(labels[part] > 0, ids[first[index] + labels[part]], 0)
+        return found
+
+    def _link(self) -> None:
+        plan = self.plan
+        for k, name in enumerate(plan.classes):
+            path = self.progress / f"ids-{k}.npz"
+            if path.exists():
+                continue
+            load = lru_cache(64)(lambda index, name=name: _load(self._shell_file(name, index)))
+            counts = np.array([load(index)["counts"] for index in range(len(plan.label_grid))])
+            ids = link(
+                plan.label_grid,
+                counts,
+                lambda index, load=load: (load(index)["where"], load(index)["label"]),
+                plan.linked_axes,
+                any_overlap=plan.exact_components(name),
+            )
+            _save(path, ids=ids, first=np.concatenate(([0], np.cumsum(counts[:, 1])[:-1])))
+            self.log(f"link: {ids.max(initial=0)} objects of {name} from {int(counts[:, 0].sum())} pieces")
+
+    @lru_cache(16)  # noqa: B019 - lives as long as the process
+    def _ids(self, name: str):
+        found = _load(self.progress / f"ids-{self.plan.classes.index(name)}.npz")
+        return found["ids"], found["first"]
+
+    def _finish(self) -> None:
+        self._require("predict", self.plan.grid)
+        counts = {}
+        if self.plan.mode != "none":
+            self._require("relabel", self.plan.label_grid)
+            counts = {name: int(self._ids(name)[0].max(initial=0)) for name in self.plan.classes}
+        for path in self.output.rglob("*.partial"):  # what a killed process was writing
+            path.unlink(missing_ok=True)
+        self.root.attrs.update({"complete": True, "n_instances": counts})
+        shutil.rmtree(self.progress, ignore_errors=True)
+        self.log(f"{self.output} is complete")
+
+    # --- the store
+
+    def _create(self, folder: Path) -> None:
+        import zarr
+
+        plan = self.plan
+        attributes = {"settings": plan.settings, "provenance": plan.provenance, "complete": False}
+        root = zarr.create_group(folder, zarr_format=3, attributes=attributes)
+        hidden = zarr.create_group(folder / PROGRESS, zarr_format=3)
+        common = {"axes": plan.volume.axes, "spacing": plan.volume.spacing}
+        kinds = {"masks": (root, np.uint8, plan.grid, plan.chunk)}
+        if plan.scores != "none":
+            kinds["scores"] = (root, np.dtype(plan.scores), plan.grid, plan.chunk)
+        if plan.mode != "none":
+            kinds["instances"] = (root, np.uint32, plan.label_grid, plan.label_chunk)
+            kinds["fragments"] = (hidden, np.int32, plan.label_grid, plan.label_chunk)
+            if plan.has_distance:
+                kinds["distance"] = (hidden, np.float32, plan.grid, plan.chunk)
+        for kind, (group, dtype, grid, chunk) in kinds.items():
+            for name in plan.classes:
+                label = kind in ("masks", "instances")
+                create_image(group, f"{kind}/{name}", dtype, grid, chunk, **common, label=label)
+        if plan.scores == "uint8":
+            root["scores"].attrs["score"] = {"of 0": plan.decoding.bounds[0], "of 255": plan.decoding.bounds[1]}
+
+    @lru_cache(64)  # noqa: B019
+    def _array(self, kind: str, name: str):
+        import zarr
+
+        return zarr.open_array(self.progress / kind / name / "0", mode="r+")
+
+    def _shell_file(self, name: str, index: int) -> Path:
+        return self.progress / "shells" / f"{self.plan.classes.index(name)}-{index}.npz"
+
+    def _require(self, stage: str, grid: Grid) -> None:
+        missing = np.nonzero(~Record(self.progress, stage).done(len(grid)))[0]
+        if len(missing):
+            raise ValueError(
+                f"{len(missing)} of {len(grid)} blocks of {self.output} have not gone through {stage} (the first is "
+                f"{grid.describe(int(missing[0]))}): run the jobs of that step first, or without --job all in one"
+            )
+
+    def _guarded(self, grid: Grid, do: Callable[[int], None]) -> Callable[[int], None]:
+        def guarded(index: int) -> None:
+            try:
+                do(index)
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                    raise
+                raise OSError(
+                    error.errno,
+                    f"no room for {self.output}, at {grid.describe(index)} ({error.strerror}). What is finished is "
+                    "kept: make room, and run the same command again",
+                ) from error
+
+        return guarded
+
+    @contextlib.contextmanager
+    def _locked(self, what: str):
+        from filelock import FileLock, Timeout
+
+        try:
+            with FileLock(self.progress / f"{what}.lock", timeout=0):
+                yield
+        except Timeout:
+            raise ValueError(f"another process is at {what} of {self.output}; let it end, or stop it first") from None
+
+
+def _claim(output: Path, settings: Mapping, create: Callable[[Path], None]) -> None:
+    """Create the store, whole or not at all, or see that the one that is there was begun with the same settings."""
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        aside = output.parent / f".{output.name}.{socket.gethostname()}.{os.getpid()}.partial"
+        shutil.rmtree(aside, ignore_errors=True)
+        try:
+            create(aside)
+            os.rename(aside, output)
+            return
+        except OSError:
+            if not (output / "zarr.json").exists():  # else another job was first
+                raise
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    there = planning.settings_of(output)
+    if there is None:
+        raise FileExistsError(f"{output} exists and was not written by this command; choose another output")
+    wanted = json.loads(json.dumps(settings))
+    differing = [
+        f"{key}: {there.get(key)!r} there, {wanted.get(key)!r} now"
+        for key in sorted(there.keys() | wanted.keys())
+        if there.get(key) != wanted.get(key)
+    ]
+    if differing:
+        raise FileExistsError(
+            f"{output} was begun with other settings ({'; '.join(differing)}); choose another output, or delete it"
+        )
+
+
+def _save(path: Path, **arrays) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(f".{os.getpid()}.partial")
+    with aside.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    os.replace(aside, path)
+
+
+def _load(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as found:
+        return dict(found)
+
+
+# --- the command
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``python -m helpers.apply RUN IN.zarr OUT.zarr``; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m helpers.apply", description="Apply a trained network to a Zarr volume, block by block."
+    )
+    parser.add_argument("run", help="a finished run's folder")
+    parser.add_argument("source", metavar="IN.zarr", help="OME-Zarr image (or an image inside a store), or Zarr array")
+    parser.add_argument("output", metavar="OUT.zarr", help="OME-Zarr store to write, or to go on with")
+    add = parser.add_argument
+    add("--checkpoint", help="another checkpoint than the run's last")
+    add("--spacing", type=_numbers, help="nm per voxel as stored, such as 18.4,18.4; where the metadata lack it")
+    add("--any-spacing", action="store_true", help="allow a spacing more than a factor 2 from the training's")
+    add("--reduce", type=int, default=1, help="average N x N pixels in-plane first")
+    add("--level", type=int, default=0, help="resolution of a multi-scale image")
+    add("--cut", type=read_cut, default="tuned", help="tuned, natural, or a number (or one for each class: 0.4,0.5)")
+    add("--seed-height", type=float, help="of instances, in nm; inf: connected components")
+    add("--scores", default="float32", choices=("float32", "uint8", "none"), help="how scores are written")
+    add("--instances", choices=("volume", "sections", "none"), help="default: sections of 2-D networks, else volume")
+    add("--boundaries", type=lambda text: text.split(","), help="classes whose instances are what they leave")
+    add("--overlap", type=int, help="voxels around a block in which its instances are cut")
+    add("--block", type=lambda text: tuple(int(n) for n in text.split(",")), help="size of a block, such as 96,96,96")
+    add("--memory", type=int, default=600, help="MB that the network's layers may take, about")
+    add("--workers", type=int, default=0, help="blocks at once; 0: two of 2-D networks, one of 3-D ones")
+    add("--threads", type=int, default=0, help="CPU threads in all; 0: torch's default")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add("--job", type=_job, default=(1, 1), metavar="K/N", help="part K of N, of predict or label")
+    add("--step", choices=("all", "predict", "label"), help="default: all; with --job, predict")
+    add("--finish", action="store_true", help="the last step, when all jobs are done")
+    given = vars(parser.parse_args(arguments))
+    finish, step = given.pop("finish"), given.pop("step")
+    if finish and (step or given["job"] != (1, 1)):
+        parser.error("--finish is a step of its own: it takes neither --step nor --job")
+    step = "finish" if finish else step or ("predict" if given["job"][1] > 1 else "all")
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        apply_run(step=step, **given)
+    except (ValueError, OSError) as error:
+        print(f"helpers.apply: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _stop(number: int, frame: Any) -> None:
+    """Blocks in flight are finished and recorded, then the process ends with the status of its signal."""
+    raise SystemExit(128 + number)
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(number) for number in text.split(","))
+
+
+def read_cut(text: str) -> str | tuple[float, ...]:
+    """A cut as it is typed: tuned, natural, or numbers with commas between.
+
+    Raises
+    ------
+    ValueError
+        Neither of these.
+    """
+    try:
+        return text if text in ("tuned", "natural") else _numbers(text)
+    except ValueError:
+        raise ValueError(f"cut is {text!r}; expected tuned, natural, or numbers such as 0.5 or 0.4,0.6") from None
+
+
+def _job(text: str) -> tuple[int, int]:
+    job, _, jobs = text.partition("/")
+    return int(job), int(jobs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,478 @@
+"""What applying a run to a volume takes, checked before anything is computed, and the answer for one block."""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from helpers import inference, notebook, objectives
+from helpers.blocks import Box, Grid, grow, within
+from helpers.volumes import Volume, open_volume
+
+CODE = ("apply", "blocks", "inference", "models", "objectives", "planning", "postprocess", "volumes")
+FACTOR = 2  # by which the spacing may differ from the training's
+SHARD = 2**22  # voxels of a block of sections, about
+LABEL_BLOCK, LABEL_OVERLAP = {"volume": 96, "sections": 1024}, {"volume": 32, "sections": 128}
+
+
+@dataclass(eq=False)
+class Plan:
+    """Everything that decides the result (``settings``, JSON values), and what it takes to compute a block.
+
+    Attributes
+    ----------
+    network, objective, decoding, volume
+        See :mod:`helpers.inference`, :mod:`helpers.objectives` and :mod:`helpers.volumes`.
+    classes, boundaries : tuple of str
+        All classes, and those that are boundaries between objects.
+    cuts, seed_heights : dict from class to float
+        Foreground is where the score is greater than the cut; nm.
+    scores, mode : str
+        "float32", "uint8" or "none"; instances by "volume", "sections" or "none".
+    grid, chunk, label_grid, label_chunk
+        Blocks, and the chunks inside them, of predict and of label.
+    overlap : tuple of int
+        Voxels around a block, per axis and side, in which its instances are cut.
+    batch : int
+        Sections at once through a 2-D network.
+    """
+
+    network: nn.Module
+    objective: objectives.Objective
+    decoding: inference.Decoding
+    volume: Volume
+    classes: tuple[str, ...]
+    boundaries: tuple[str, ...]
+    cuts: Mapping[str, float]
+    seed_heights: Mapping[str, float]
+    scores: str
+    mode: str
+    grid: Grid
+    chunk: tuple[int, ...]
+    label_grid: Grid
+    label_chunk: tuple[int, ...]
+    overlap: tuple[int, ...]
+    batch: int
+    labeller: Callable | None
+    settings: dict[str, Any]
+    provenance: dict[str, Any]
+
+    @property
+    def has_distance(self) -> bool:
+        """Whether the network's own distance seeds the instances."""
+        return self.mode != "none" and self.objective.decode_distance is not None
+
+    @property
+    def linked_axes(self) -> tuple[int, ...]:
+        """Axes along which instances go from block to block."""
+        every = tuple(range(len(self.volume.shape)))
+        return every[-2:] if self.mode == "sections" else every
+
+    def exact_components(self, name: str) -> bool:
+        """Whether instances are connected components, which any shared voxel links."""
+        return self.labeller is None and math.isinf(self.seed_heights[name])
+
+    def decode_box(self, box: Box, where: str) -> tuple[np.ndarray, np.ndarray | None]:
+        """Scores, and distances where the network tells them, of a box: float32, (C, *box).
+
+        The network sees the box, what decoding looks at beyond it, and its own halo; where the volume ends, it sees
+        what it would see of the whole volume.
+        """
+        network, dims = self.network, self.network.dims
+        lead, divisor = len(box) - dims, network.divisor
+        inner = grow(box, (*(0,) * lead, *self.decoding.reach), self.volume.shape)
+        window, halo = list(inner), inference.halo_of(network)
+        for axis, h in enumerate(halo, lead):
+            end = _multiple(self.volume.shape[axis], divisor)
+            window[axis] = slice(
+                max(inner[axis].start // divisor * divisor - h, 0),
+                min(_multiple(inner[axis].stop, divisor) + h, end),
+            )
+        raw = self._read(tuple(window), where)
+        raw = np.moveaxis(raw, 0, 1) if lead else raw[None]
+        answer, inside = within(inner, window)[lead:], within(box, inner)[lead:]
+        wants = [self.objective.decode, *([self.objective.decode_distance] if self.has_distance else [])]
+        found = [np.empty((len(self.classes), *(s.stop - s.start for s in box)), np.float32) for _ in wants]
+        for first in range(0, len(raw), self.batch):
+            output = inference.run(network, np.ascontiguousarray(raw[first : first + self.batch]))[(..., *answer)]
+            if not torch.isfinite(output).all():
+                raise ValueError(f"the network's output is NaN or infinite in {where} of {self.volume.name}")
+            for decode, into in zip(wants, found, strict=True):
+                piece = decode(output)[(..., *inside)].numpy()
+                if lead:
+                    into[:, first : first + self.batch] = np.moveaxis(piece, 0, 1)
+                else:
+                    into[:] = piece[0]
+        return found[0], found[1] if self.has_distance else None
+
+    def _read(self, window: Box, where: str) -> np.ndarray:
+        """Grey of a window that may reach into the padding at the volume's end, as `inference.predict` pads it."""
+        dims, size = self.network.dims, self.volume.shape
+        short, mode = inference.padding(size[-dims:], self.network.divisor)
+        sources = [np.pad(np.arange(n), (0, s), mode=mode) for n, s in zip(size[-dims:], short, strict=True)]
+        sources = [np.arange(n) for n in size[:-dims]] + sources
+        wanted = [source[s] for source, s in zip(sources, window, strict=True)]
+        box = tuple(slice(int(w.min()), int(w.max()) + 1) for w in wanted)
+        raw = self.volume.read(box, where)
+        for axis, (places, s) in enumerate(zip(wanted, box, strict=True), 1):
+            if len(places) != raw.shape[axis] or s.stop - s.start != len(places) or (np.diff(places) != 1).any():
+                raw = raw.take(places - s.start, axis=axis)
+        return raw
+
+    def label_window(self, name: str, mask: np.ndarray, distance: np.ndarray | None) -> np.ndarray:
+        """Instances of one class in a window, section by section where the plan says so."""
+        if self.mode != "sections" or mask.ndim == 2:
+            return self._label(name, mask, distance, self.volume.spacing)
+        labels, count = np.zeros(mask.shape, np.int32), 0
+        for z, section in enumerate(mask):
+            one = self._label(name, section, None if distance is None else distance[z], self.volume.spacing[1:])
+            labels[z] = np.where(one > 0, one + count, 0)
+            count += int(one.max(initial=0))
+        return labels
+
+    def _label(self, name, mask, distance, spacing):
+        if self.labeller is not None:
+            return self.labeller(mask, distance, spacing)
+        from helpers import instances
+
+        height = self.seed_heights[name]
+        if name in self.boundaries:  # a mask is a score that is cut at one half; it is filled when ids are known
+            return instances.neurons(mask.astype(np.float32), 0.5, spacing, height, fill=False)
+        return instances.instances(mask, distance, height, spacing) if mask.any() else np.zeros(mask.shape, np.int32)
+
+    def fill(self, ids: np.ndarray) -> np.ndarray:
+        """Each voxel without an id gets that of the nearest one with, section by section where the plan says so."""
+        from scipy.ndimage import distance_transform_edt
+
+        if self.mode == "sections" and ids.ndim == 3:
+            return np.stack([self._fill(section, self.volume.spacing[1:], distance_transform_edt) for section in ids])
+        return self._fill(ids, self.volume.spacing, distance_transform_edt)
+
+    def _fill(self, ids, spacing, transform):
+        if ids.all() or not ids.any():
+            return ids
+        return ids[tuple(transform(ids == 0, sampling=spacing, return_distances=False, return_indices=True))]
+
+
+def make_plan(
+    run: str | Path,
+    source: str | Path,
+    output: str | Path,
+    *,
+    checkpoint: str | Path | None = None,
+    spacing: Sequence[float] | None = None,
+    any_spacing: bool = False,
+    reduce: int = 1,
+    level: int = 0,
+    cut: str | float | Sequence[float] = "tuned",
+    seed_height: float | None = None,
+    scores: str = "float32",
+    instances: str | None = None,
+    boundaries: Sequence[str] | None = None,
+    overlap: int | None = None,
+    block: Sequence[int] | None = None,
+    memory: int = 600,
+    device: str = "auto",
+    label: Callable | None = None,
+    log: Callable[[str], None] = print,
+) -> Plan:
+    """Load the network, open the volume, and see that they fit each other and the options.
+
+    Parameters
+    ----------
+    checkpoint : path, optional
+        Another one than the run's last.
+    spacing : sequence of float, optional
+        nm per voxel as stored, along the spatial axes, where the volume does not say it, or says it wrongly.
+    any_spacing : bool
+        Allow a spacing that differs by more than a factor of 2 from the training's.
+    reduce, level : int
+        As in :func:`helpers.volumes.open_volume`.
+    cut : str, float or sequence of float
+        "tuned" (decoding.json), "natural" (the objective's own), or numbers, one for all classes or one each.
+    seed_height : float, optional
+        nm, instead of decoding.json's; infinity: instances are connected components.
+    scores : str
+        "float32", "uint8" (the score's bounds are 0 and 255), or "none".
+    instances : str, optional
+        "volume", "sections" or "none"; by default sections for 2-D networks (as they are judged), volume for 3-D ones.
+    boundaries : sequence of str, optional
+        Classes whose instances are what they leave (membranes: neurons); by default those that the checkpoint names.
+    overlap : int, optional
+        Voxels around a block, along every linked axis, in which its instances are cut: 32 in volumes, 128 in sections.
+        Objects shorter than this by two voxels come out as from the whole volume at once.
+    block : sequence of int, optional
+        Voxels, multiples of the network's divisor; by default what ``memory`` allows.
+    memory : int
+        MB that the network's layers may take, about.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        What does not fit, and what to do.
+    """
+    from helpers.training import choose_device
+
+    run = Path(run)
+    path = Path(checkpoint) if checkpoint else _last_checkpoint(run)
+    network, account = inference.load_network(path, choose_device(device))
+    inference.check_blockwise(network)
+    task, model = account["task"], account["model"]
+    objective = _objective(run, path, task)
+    classes = tuple(task["classes"])
+    channels = objective.channels(network.dims) * len(classes)
+    if model["out_channels"] != channels:
+        raise ValueError(
+            f"{path} has {model['out_channels']} output channels; {objective.name} of {', '.join(classes)} has "
+            f"{channels}: it is a checkpoint of another objective or other classes"
+        )
+    decoding = inference.probe(objective.decode, channels, network.dims)
+    volume = open_volume(source, spacing, reduce=reduce, level=level, n_channels=model["in_channels"])
+    if len(volume.axes) < network.dims:
+        raise ValueError(f"{source} is a 2-D image; the network is 3-D and needs a volume (axes zyx)")
+    _check_spacing(volume, task["spacing"], network.dims, any_spacing)
+
+    if scores not in ("float32", "uint8", "none"):
+        raise ValueError(f"scores is {scores!r}; expected float32, uint8 or none")
+    if scores == "uint8" and decoding.bounds is None:
+        raise ValueError(f"scores is 'uint8', but the scores of {objective.name} have no bounds; choose float32")
+    mode = instances or ("sections" if network.dims == 2 else "volume")
+    if mode not in ("volume", "sections", "none"):
+        raise ValueError(f"instances is {mode!r}; expected volume, sections or none")
+    boundaries = tuple(task.get("boundaries", ()) if boundaries is None else boundaries)
+    if unknown := [name for name in boundaries if name not in classes]:
+        raise ValueError(f"boundaries name {unknown[0]!r}; the network's classes are {', '.join(classes)}")
+    chosen = _decoding_file(run, classes) if cut == "tuned" or (mode != "none" and seed_height is None) else {}
+    cuts = _cuts(cut, objective, classes, chosen)
+    heights = {}
+    if mode != "none":
+        heights = {c: _height(chosen[c]["seed_height_nm"] if seed_height is None else seed_height, c) for c in classes}
+
+    there = settings_of(Path(output)) or {}
+    halo = inference.halo_of(network)
+    if block is None and (begun := there.get("block")) and len(begun) == len(volume.shape):
+        block = begun
+    voxels = memory * 1e6 / (2 if network.dims == 2 else 1) / bytes_per_voxel(network)
+    block, batch = choose_block(volume.shape, network.dims, halo, network.divisor, voxels, block)
+    side, wide = LABEL_BLOCK.get(mode, 96), LABEL_OVERLAP.get(mode, 0) if overlap is None else overlap
+    if wide < 1 and mode != "none":
+        raise ValueError(f"overlap is {wide}; expected at least 1 voxel")
+    sections = mode == "sections" and len(volume.shape) == 3
+    label_block = tuple(
+        min(8 if sections and axis == 0 else side, _multiple(n, 32)) for axis, n in enumerate(volume.shape)
+    )
+    overlaps = tuple(0 if sections and axis == 0 else wide for axis in range(len(volume.shape)))
+    settings = {
+        "checkpoint": _sha256(path),
+        "step": account["step"],
+        "objective": task["objective"],
+        "options": dict(objective.options),
+        "classes": list(classes),
+        "input": {"name": Path(source).name, "shape": list(volume.array.shape), "type": str(volume.array.dtype)},
+        "spacing": list(volume.spacing),
+        "reduce": reduce,
+        "level": level,
+        "cuts": cuts,
+        "seed_heights_nm": {c: "inf" if math.isinf(h) else h for c, h in heights.items()},
+        "scores": scores,
+        "instances": mode,
+        "boundaries": list(boundaries),
+        "overlap": list(overlaps),
+        "block": list(block),
+        "labels": "own" if label is not None else "helpers.instances",
+        "code": code_hash(),
+    }
+    provenance = {"commit": notebook.commit(), "training": dict(task), "model": dict(model), "run": run.name}
+    log(f"{objective.name} of {', '.join(classes)}, step {account['step']}; cuts {cuts}")
+    log(f"{volume.shape} voxels of {' x '.join(f'{s:g}' for s in volume.spacing)} nm; blocks of {tuple(block)}")
+    return Plan(
+        network=network,
+        objective=objective,
+        decoding=decoding,
+        volume=volume,
+        classes=classes,
+        boundaries=boundaries,
+        cuts=cuts,
+        seed_heights=heights,
+        scores=scores,
+        mode=mode,
+        grid=Grid(volume.shape, tuple(block)),
+        chunk=_chunk(block, network.dims),
+        label_grid=Grid(volume.shape, label_block),
+        label_chunk=_chunk(label_block, 2 if sections else 3),
+        overlap=overlaps,
+        batch=batch,
+        labeller=label,
+        settings=json.loads(json.dumps(settings)),
+        provenance=json.loads(json.dumps(provenance)),
+    )
+
+
+def settings_of(output: Path) -> dict[str, Any] | None:
+    """The settings that a store was begun with; None where there is no store of this command."""
+    try:
+        return json.loads((output / "zarr.json").read_text(encoding="utf-8"))["attributes"]["settings"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def code_hash() -> str:
+    """First 12 hex digits of the SHA-256 over the modules that an answer depends on."""
+    digest = hashlib.sha256()
+    for name in CODE:
+        digest.update(name.encode() + b"\0" + Path(__file__).with_name(f"{name}.py").read_bytes())
+    return digest.hexdigest()[:12]
+
+
+# --- blocks
+
+
+@torch.no_grad()
+def bytes_per_voxel(network: nn.Module) -> float:
+    """Memory that the network's layers take at once for each voxel of its input, about.
+
+    Twice the largest sum of a layer's inputs and output, measured on a small image: what a layer reads is still held
+    by others, and libraries keep copies in a layout of their own.
+    """
+    largest, weights = 0, next(network.parameters())
+    side = 2 * network.divisor
+
+    def see(module, inputs, output):
+        nonlocal largest
+        largest = max(largest, sum(t.numel() * t.element_size() for t in (*inputs, output) if torch.is_tensor(t)))
+
+    hooks = [m.register_forward_hook(see) for m in network.modules() if not list(m.children())]
+    channels = next(m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.Conv3d))).in_channels
+    network(torch.zeros((1, channels, *(side,) * network.dims), device=weights.device, dtype=weights.dtype))
+    for hook in hooks:
+        hook.remove()
+    return 2 * largest / side**network.dims
+
+
+def choose_block(
+    shape: Sequence[int], dims: int, halo: Sequence[int], divisor: int, voxels: float, block: Sequence[int] | None
+) -> tuple[tuple[int, ...], int]:
+    """Size of a block, and how many of its sections go through a 2-D network at once.
+
+    ``voxels`` is what the network may see at once, the halo included. No side is made smaller than the halo, below
+    which nearly all is halo, whatever the memory.
+    """
+    lead, plane = len(shape) - dims, [_multiple(n, divisor) for n in shape[len(shape) - dims :]]
+    if block is not None:
+        if len(block) != len(shape) or min(block) < 1 or any(b % divisor for b in block[lead:]):
+            raise ValueError(
+                f"block is {tuple(block)}; expected {len(shape)} sizes, multiples of {divisor} along the last {dims}"
+            )
+        tile = list(block[lead:])
+    else:
+        side = max(plane)
+        least = _multiple(max(32, *halo), divisor)
+        while side > least and math.prod(min(side + 2 * h, n) for h, n in zip(halo, plane, strict=True)) > voxels:
+            side -= divisor
+        tile = [_multiple(math.ceil(n / math.ceil(n / side)), divisor) for n in plane]
+        tile = [t if t <= 64 else _multiple(t, math.lcm(divisor, 32)) for t in tile]  # sides that chunks can share
+    window = math.prod(min(t + 2 * h, n) for t, h, n in zip(tile, halo, plane, strict=True))
+    if not lead:
+        return tuple(tile), 1
+    batch = max(1, int(voxels // window))
+    if block is not None:
+        return tuple(block), batch
+    deep = batch * max(1, round(SHARD / (batch * math.prod(tile))))
+    deep = min(deep if deep <= 64 else deep // 32 * 32, _multiple(shape[0], 8))
+    return (deep, *tile), min(batch, deep)
+
+
+def _multiple(length: int, of: int) -> int:
+    return -(-length // of) * of
+
+
+def _chunk(block: Sequence[int], dims: int) -> tuple[int, ...]:
+    """Chunks inside a block: what a viewer reads at once."""
+    most = [64] * (len(block) - 2) + [64 if dims == 3 else 256] * 2
+    return tuple(max(d for d in range(1, min(b, m) + 1) if b % d == 0) for b, m in zip(block, most, strict=True))
+
+
+# --- the run
+
+
+def _last_checkpoint(run: Path) -> Path:
+    found = sorted((run / "checkpoints").glob("step-*.pt"))
+    if not found:
+        raise FileNotFoundError(f"{run} has no checkpoints/step-NNNNNN.pt; expected the folder of a finished run")
+    return found[-1]
+
+
+def _objective(run: Path, path: Path, task: Mapping) -> objectives.Objective:
+    missing = [key for key in ("objective", "options", "classes", "spacing") if key not in task]
+    if missing:
+        raise ValueError(f"{path} does not say its {', '.join(missing)}: it was not written by the training notebook")
+    record = run / "parameters.json"
+    if record.is_file():
+        said = json.loads(record.read_text()).get("loss", task["objective"])
+        if said != task["objective"]:
+            raise ValueError(f"{path} is a checkpoint of {task['objective']}; the run {run} is one of {said}")
+    return objectives.get(task["objective"], **task["options"])
+
+
+def _decoding_file(run: Path, classes: Sequence[str]) -> dict[str, dict]:
+    path = run / "decoding.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{run} has no decoding.json with what was chosen on validation; give cut (natural, or numbers) and "
+            "seed_height in nm (or instances none)"
+        )
+    chosen = json.loads(path.read_text())
+    missing = [name for name in classes if name not in chosen]
+    if missing:
+        raise ValueError(f"{path} has nothing for class {missing[0]!r}; it has {', '.join(chosen)}")
+    return chosen
+
+
+def _cuts(cut, objective, classes, chosen) -> dict[str, float]:
+    if cut == "tuned":
+        values = [chosen[name]["cut"] for name in classes]
+    elif cut == "natural":
+        values = [objective.natural_cut] * len(classes)
+    else:
+        values = list(cut) if isinstance(cut, (list, tuple)) else [cut]
+        values = values * len(classes) if len(values) == 1 else values
+    if len(values) != len(classes):
+        raise ValueError(f"{len(values)} cuts for {len(classes)} classes; expected one for all, or one each")
+    for name, value in zip(classes, values, strict=True):
+        if isinstance(value, str) or value is None or not math.isfinite(value):
+            raise ValueError(
+                f"the {cut if isinstance(cut, str) else 'given'} cut of {name} is {value!r}; expected a number: give "
+                "one (cut)"
+            )
+    return dict(zip(classes, map(float, values), strict=True))
+
+
+def _height(value, name: str) -> float:
+    height = float("nan") if value is None else float(value)
+    if not height >= 0:
+        raise ValueError(f"seed height of {name} is {value!r}; expected nm, 0 to inf: give seed_height")
+    return height
+
+
+def _check_spacing(volume: Volume, trained: Sequence[float], dims: int, any_spacing: bool) -> None:
+    mine, trained = volume.spacing[-dims:], tuple(trained)[-dims:]
+    ratios = [m / t for m, t in zip(mine, trained, strict=True)]
+    if not any_spacing and not all(1 / FACTOR <= r <= FACTOR for r in ratios):
+        fits = round(1 / ratios[-1])
+        advice = f"--reduce {fits * volume.reduce} makes it fit, or " if fits > 1 else ""
+        raise ValueError(
+            f"{volume.name} has voxels of {' x '.join(f'{m:g}' for m in mine)} nm, the training had "
+            f"{' x '.join(f'{t:g}' for t in trained)} nm; {advice}--any-spacing goes on all the same"
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
