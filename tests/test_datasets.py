@@ -176,7 +176,11 @@ def test_prepare_phantom_has_nothing_to_do(phantom):
 @pytest.mark.parametrize(
     "arguments, options, says",
     [
-        (("phantm",), {}, "there are vnc, fib25, drishti, urocell, phantom, or the path of a folder. Did you mean 'phantom'?"),
+        (
+            ("phantm",),
+            {},
+            "there are vnc, fib25, drishti, urocell, phantom, or the path of a folder. Did you mean 'phantom'?",
+        ),
         ((None,), {}, "unknown data set None"),
         (("phantom", ["c"]), {}, "no class 'c'; it has a, b"),
         (("vnc", ["mitochondrion"]), {}, "Did you mean 'mitochondria'?"),

@@ -193,7 +193,7 @@ def test_colour_16_bits_and_several_sizes(tmp_path):
         for kind in ("rgb", "deep"):
             put(tmp_path / f"{kind}/masks/{i}.png", mask(i, shape))
     rgb, deep = (datasets.load(str(tmp_path / kind), split=4) for kind in ("rgb", "deep"))
-    assert [i.raw.shape for i in rgb.train] == [(3, 12, 14), (3, 14, 14), (3, 16, 14), (3, 18, 14)][-4:]
+    assert [i.raw.shape for i in rgb.train] == [(3, 12, 14), (3, 14, 14), (3, 16, 14)]
     for data, top in ((rgb, 255), (deep, 65535)):
         for image in (*data.train, *data.validation):
             i = int(image.name[-1])
