@@ -179,7 +179,7 @@ def test_prepare_phantom_has_nothing_to_do(phantom):
         (
             ("phantm",),
             {},
-            "there are vnc, fib25, drishti, urocell, phantom, or the path of a folder. Did you mean 'phantom'?",
+            "vnc, fib25, drishti, urocell, phantom, or the path of a folder. Did you mean 'phantom'?",
         ),
         ((None,), {}, "unknown data set None"),
         (("phantom", ["c"]), {}, "no class 'c'; it has a, b"),

@@ -173,9 +173,7 @@ def test_real_fib25_equals_its_source(tmp_path, monkeypatch):
     masks = np.stack([i.masks[0] for i in data.train])
     assert raw[masks].mean() == pytest.approx(99, abs=1.5) and raw[~masks].mean() == pytest.approx(133, abs=2)
     assert not data.train[0].annotated[0, 0, 0] and data.train[0].annotated.mean() == 1 - 1 / 250**2
-    with pytest.raises(
-        ValueError, match="reduce is 4.*250 × 250 pixels; choose a common divisor of the two: 1, 2, 5, 10"
-    ):
+    with pytest.raises(ValueError, match="reduce is 4.*250 × 250 pixels; choose .*: 1, 2, 5, 10"):
         datasets.load("fib25", reduce=4)
 
 
@@ -241,7 +239,7 @@ def test_urocell_without_raw_volumes_says_what_is_missing(bladder):
     with pytest.raises(ConnectionError) as caught:
         urocell.prepare(False, url="http://127.0.0.1:9", delay=0.01, tries=1)
     for said in (
-        "needs 28 files, and 6 are missing",
+        "needs 27 files, and 6 are missing",
         "6 of them raw volumes",
         "data/fib1-0-0-0.nii.gz",
         "HELPERS_DATA",
