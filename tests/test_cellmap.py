@@ -151,11 +151,7 @@ def test_broken_downloads_and_listings_recover(published, folders):
         for name in files:
             server.faults[name] = [503] if "/em/" in name else ["break"]
         path = prepare(server)
-    got, *_ = (
-        store.read_sections(path, "jrc_x-crop1", (), range(12))
-        if False
-        else store.read_sections(path, "jrc_x-crop1", ("mito",), range(12))
-    )
+    got, *_ = store.read_sections(path, "jrc_x-crop1", ("mito",), range(12))
     np.testing.assert_array_equal(got, raw[inside(1)])
 
 
