@@ -159,6 +159,30 @@ def test_the_cache_keeps_within_its_size_and_reads_again_what_it_dropped(stored)
     assert np.array_equal(limited[:, 60:70, 3:9], whole[:, 60:70, 3:9])
 
 
+def test_chunks_read_straight_from_their_shards_are_what_zarr_reads(stored, monkeypatch):
+    for kind in ("raw", "masks"):
+        chunks = getattr(stored[True][1][0], kind)._arrays[0]
+        assert chunks._direct and chunks.array.shards == (128, 128, 128)
+        plain = windows.Chunks(chunks.array)
+        plain._direct = False
+        for index in np.ndindex(2, 2, 2):
+            np.testing.assert_array_equal(chunks.read(index), plain.read(index))
+        assert chunks.read((1, 1, 1)).shape == (16, 6, 2)
+
+
+def test_a_chunk_with_a_flipped_bit_is_refused(tmp_path):
+    raw = np.random.default_rng(0).integers(0, 256, (300, 300), dtype=np.uint8)
+    path = tmp_path / "a.zarr"
+    store.write(path, {}, {}, lambda root: store.write_volume(root, "v", raw, {}, {}, axes="yx", scale=(1.0, 1.0)))
+    shard = path / "v/raw/c/0/0"
+    content = bytearray(shard.read_bytes())
+    content[5000] ^= 1
+    shard.write_bytes(content)
+    (array,) = store.open_arrays(path, "v", ["raw"])
+    with pytest.raises(Exception, match="(?i)checksum|decompress|corrupt"):
+        np.asarray(windows.Stored([windows.Chunks(array)], store.reduce_raw, np.float32, cache=windows.Cache()))
+
+
 def test_stored_arrays_are_sliced_plainly_or_not_at_all(stored):
     raw = stored[True][0][0].raw
     for window in (0, (slice(None), 3), (slice(None), slice(0, 9, 2)), (slice(0, 1), slice(0, 2))):

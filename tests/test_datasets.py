@@ -22,7 +22,7 @@ needs_real = pytest.mark.skipif(
 
 
 def test_names_and_classes():
-    assert datasets.names() == ["vnc", "phantom"]
+    assert datasets.names() == ["vnc", "fib25", "drishti", "urocell", "phantom"]
     assert datasets.classes("vnc") == ("membranes", "mitochondria", "synapses")
 
 
@@ -176,7 +176,11 @@ def test_prepare_phantom_has_nothing_to_do(phantom):
 @pytest.mark.parametrize(
     "arguments, options, says",
     [
-        (("phantm",), {}, "unknown data set 'phantm'; there are vnc, phantom. Did you mean 'phantom'?"),
+        (
+            ("phantm",),
+            {},
+            "vnc, fib25, drishti, urocell, phantom, or the path of a folder. Did you mean 'phantom'?",
+        ),
         ((None,), {}, "unknown data set None"),
         (("phantom", ["c"]), {}, "no class 'c'; it has a, b"),
         (("vnc", ["mitochondrion"]), {}, "Did you mean 'mitochondria'?"),

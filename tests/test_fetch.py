@@ -1,13 +1,11 @@
 """Downloads from a local server that misbehaves; stores written by processes that are killed or race."""
 
 import hashlib
-import http.server
 import json
 import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from functools import partial
 from io import BytesIO
@@ -15,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from servers import serve, serve_ftp
 
 from helpers import datasets
-from helpers.datasets import store, vnc
+from helpers.datasets import hashes, store, transfer, vnc
 from helpers.datasets.fetch import aside, fetch, read_registry, sha256
 
 SIZE, SECTIONS = 32, 20
@@ -54,46 +53,12 @@ def registry(files):
     return {name: digest(content) for name, content in files.items()}
 
 
-class Server:
-    """Serves `files` on a local port; ``faults[name]`` are given first: a status, other bytes, "break"."""
-
-    def __init__(self, files):
-        self.files, self.faults, self.asked = files, {}, []
-        outer = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                name = self.path[1:]
-                outer.asked.append(name)
-                fault = outer.faults[name].pop(0) if outer.faults.get(name) else None
-                status = fault if isinstance(fault, int) else 200 if name in outer.files else 404
-                content = outer.files.get(name, b"") if status == 200 else b"sorry"
-                length = len(content)
-                if fault == "break":
-                    content = content[: length // 2]
-                elif isinstance(fault, bytes):
-                    content, length = fault, len(fault)
-                self.send_response(status)
-                self.send_header("Content-Length", str(length))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_):
-                pass
-
-        self.httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.httpd.server_port}"
-        threading.Thread(target=self.httpd.serve_forever, args=(0.01,), daemon=True).start()
-
-
 @pytest.fixture
 def server(files, monkeypatch):
     for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(variable, raising=False)
-    serving = Server(files)
-    yield serving
-    serving.httpd.shutdown()
-    serving.httpd.server_close()
+    with serve(files) as serving:
+        yield serving
 
 
 @pytest.fixture
@@ -274,6 +239,261 @@ def test_downloaded_files_are_readable_to_others(server, files, tmp_path):
     finally:
         os.umask(previous)
     assert (tmp_path / name).stat().st_mode & 0o777 == 0o644
+
+
+BIG = np.random.default_rng(5).integers(0, 256, 300_000, dtype=np.uint8).tobytes()
+
+
+@pytest.fixture
+def big(monkeypatch):
+    for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    with serve({"big": BIG}) as serving:
+        yield serving
+
+
+def get_big(server, folder, **options):
+    return fetch_quickly({"big": digest(BIG)}, server.url, folder, **{"chunk": 65536, **options})
+
+
+def fetched_twice(server) -> int:
+    """Bytes of the file that the server sent more than once."""
+    times = np.zeros(len(BIG), int)
+    for _, first, written in server.sent:
+        times[first : first + written] += 1
+    return int((times - 1).clip(0).sum())
+
+
+@pytest.mark.parametrize("at", [0, 1, 16384, 40_000, 65535])
+def test_broken_off_at_any_byte_is_resumed_there(big, tmp_path, at):
+    big.faults["big"] = [None, ("break", at), None, ("break", at)]
+    get_big(big, tmp_path)
+    assert (tmp_path / "big").read_bytes() == BIG and [p.name for p in tmp_path.iterdir()] == ["big"]
+    assert fetched_twice(big) <= 2 * transfer.PIECE
+
+
+def test_a_line_that_breaks_often_but_brings_something_is_no_failure(big, tmp_path):
+    big.faults["big"] = [("break", 30_000)] * 9
+    get_big(big, tmp_path, tries=2)
+    assert (tmp_path / "big").read_bytes() == BIG
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [["whole"], [None, "whole"], [None, "shift"], [None, "longer"], [None, "shorter"], ["no length"], [None, 416]],
+)
+def test_odd_answers_to_a_range(big, tmp_path, faults):
+    big.faults["big"] = list(faults)
+    get_big(big, tmp_path)
+    assert (tmp_path / "big").read_bytes() == BIG
+
+
+def test_server_without_ranges(big, tmp_path):
+    big.faults["big"] = ["whole"] * 9
+    get_big(big, tmp_path)
+    assert (tmp_path / "big").read_bytes() == BIG and len(big.asked) == 1
+
+
+def test_what_came_before_a_failure_is_continued_by_the_next_call(big, tmp_path):
+    big.faults["big"] = [None, None, 500, 500]
+    with pytest.raises(ConnectionError, match="status 500"):
+        get_big(big, tmp_path, tries=2)
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".download.left.") and not (tmp_path / "big").exists()
+    get_big(big, tmp_path)
+    assert (tmp_path / "big").read_bytes() == BIG and [p.name for p in tmp_path.iterdir()] == ["big"]
+    assert fetched_twice(big) == 0
+
+
+def test_file_that_changes_meanwhile_is_fetched_anew(big, tmp_path):
+    big.faults["big"] = [None, None, 500, 500]
+    with pytest.raises(ConnectionError):
+        get_big(big, tmp_path, tries=2)
+    big.files["big"] = BIG[::-1]
+    fetch_quickly({"big": digest(BIG[::-1])}, big.url, tmp_path, chunk=65536)
+    assert (tmp_path / "big").read_bytes() == BIG[::-1]
+
+
+def test_stall_is_broken_off_and_resumed(big, tmp_path):
+    big.faults["big"] = ["stall", None, "stall"]
+    get_big(big, tmp_path, timeout=0.3)
+    assert (tmp_path / "big").read_bytes() == BIG
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_is_honoured(big, tmp_path, status):
+    big.faults["big"] = [(status, {"Retry-After": "1"})]
+    start = time.monotonic()
+    get_big(big, tmp_path)
+    assert time.monotonic() - start >= 1 and (tmp_path / "big").read_bytes() == BIG
+
+
+def test_retry_after_of_hours_is_told_not_slept(big, tmp_path):
+    big.faults["big"] = [(429, {"Retry-After": "7200"})]
+    with pytest.raises(ConnectionError, match="asks to come back in 7200 s"):
+        get_big(big, tmp_path)
+
+
+def test_redirects_are_followed(big, tmp_path):
+    big.files["elsewhere"] = BIG
+    big.faults["big"] = [(302, {"Location": "/elsewhere"})] * 9
+    get_big(big, tmp_path)
+    assert (tmp_path / "big").read_bytes() == BIG and "elsewhere" in big.asked
+
+
+def test_redirects_in_a_circle_end(big, tmp_path):
+    big.faults["big"] = [(302, {"Location": "/big"})] * 1000
+    with pytest.raises(ConnectionError, match="[Rr]edirect"):
+        get_big(big, tmp_path, tries=1)
+
+
+def test_published_length_is_held_to(big, tmp_path):
+    with pytest.raises(ValueError, match=f"has {len(BIG)} bytes; 17 were published"):
+        get_big(big, tmp_path, sizes={"big": 17})
+    fetch_quickly({"big": f"size:{len(BIG)}"}, big.url, tmp_path)
+    assert hashes.first_seen(tmp_path) == {"big": digest(BIG)}
+
+
+def test_no_length_and_no_hash_is_refused(big, tmp_path):
+    big.faults["big"] = ["no length"] * 9
+    with pytest.raises(ConnectionError, match="does not say its length"):
+        fetch_quickly({"big": None}, big.url, tmp_path)
+
+
+def test_git_blob_and_md5(big, tmp_path):
+    blob = subprocess.run(["git", "hash-object", "--stdin"], input=BIG, capture_output=True, check=True).stdout.decode()
+    for expected in (blob.strip(), hashlib.md5(BIG).hexdigest()):
+        folder = tmp_path / expected
+        assert fetch_quickly({"big": expected}, big.url, folder) == {"big": expected}
+        assert (folder / "big").read_bytes() == BIG
+        big.files["big"] = BIG[1:]
+        with pytest.raises(ValueError, match="other bytes than was published"):
+            fetch_quickly({"big": expected}, big.url, folder / "again")
+        big.files["big"] = BIG
+
+
+def test_hash_is_recorded_at_first_sight_and_held_to(big, tmp_path):
+    assert fetch_quickly({"big": None}, big.url, tmp_path) == {"big": digest(BIG)}
+    assert hashes.first_seen(tmp_path) == {"big": digest(BIG)}
+    (tmp_path / "big").write_bytes(b"torn")
+    fetch_quickly({"big": None}, big.url, tmp_path)
+    assert (tmp_path / "big").read_bytes() == BIG
+    (tmp_path / "big").unlink()
+    big.files["big"] = BIG[::-1]
+    with pytest.raises(ValueError, match="other bytes"):
+        fetch_quickly({"big": None}, big.url, tmp_path)
+    (tmp_path / hashes.FIRST_SEEN).write_text("{")
+    with pytest.raises(ValueError, match=r"first_seen\.json is damaged"):
+        fetch_quickly({"big": None}, big.url, tmp_path)
+
+
+@pytest.mark.parametrize("expected", ["", "abc", "size:", "size:x", "G" * 64])
+def test_unknown_kind_of_hash(big, tmp_path, expected):
+    with pytest.raises(ValueError, match="lower-case hexadecimal"):
+        fetch_quickly({"big": expected}, big.url, tmp_path)
+
+
+def test_room_is_checked_before(big, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100_000))
+    with pytest.raises(OSError, match="200 kB are missing"):
+        get_big(big, tmp_path)
+    assert len(big.asked) == 1  # the server said how long it is
+    with pytest.raises(OSError, match="200 kB are missing"):
+        get_big(big, tmp_path, sizes={"big": len(BIG)})
+    assert len(big.asked) == 1 and list(tmp_path.iterdir()) == []
+
+
+def test_another_server_is_tried(big, files, tmp_path):
+    big.faults["big"] = [404]
+    with serve({"big": BIG}) as other:
+        fetch_quickly({"big": digest(BIG)}, [big.url, other.url], tmp_path)
+    assert (tmp_path / "big").read_bytes() == BIG
+
+
+def test_several_downloads_run_at_once(server, files, registry, tmp_path):
+    server.pause = 0.02
+    fetch_quickly(registry, server.url, tmp_path, threads=5)
+    assert server.most > 1
+    assert {n: (tmp_path / n).read_bytes() for n in files} == files
+
+
+def test_one_failure_among_many_stops_the_rest_and_is_named(server, files, registry, tmp_path):
+    name = "stack1/synapses/07.png"
+    server.faults[name] = [404]
+    with pytest.raises(ConnectionError, match=f"{tmp_path / name} is not there.*status 404"):
+        fetch_quickly(registry, server.url, tmp_path)
+    fetch_quickly(registry, server.url, tmp_path)
+    assert {n: (tmp_path / n).read_bytes() for n in files} == files
+
+
+def test_empty_file(big, tmp_path):
+    big.files["empty"] = b""
+    fetch_quickly({"empty": digest(b"")}, big.url, tmp_path)
+    assert (tmp_path / "empty").read_bytes() == b""
+
+
+def test_single_file_is_reported_with_rate_and_time_left(big, tmp_path, capsys, monkeypatch):
+    big.pause = 0.01
+    fetch({"big": digest(BIG)}, big.url, tmp_path / "lines", chunk=65536)
+    lines = capsys.readouterr().err.splitlines()
+    assert "1 file to download" in lines[0] and "300 kB" in lines[-1]
+    assert any("/s" in line and "left" in line for line in lines)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    fetch({"big": digest(BIG)}, big.url, tmp_path / "bar", chunk=65536)
+    assert "300k/300k" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("breaks, rest", [([], True), ([100_000, 50_000], True), ([100_000], False)])
+def test_ftp_is_resumed(tmp_path, breaks, rest):
+    put(tmp_path / "published", {"a folder/big": BIG})
+    with serve_ftp(tmp_path / "published", break_after=breaks, rest=rest) as (url, offsets):
+        fetch_quickly({"a folder/big": digest(BIG)}, url, tmp_path / "got")
+        assert (tmp_path / "got/a folder/big").read_bytes() == BIG
+        assert len(offsets) == len(breaks) and all(offset > 0 for offset in offsets)
+        with pytest.raises(ConnectionError, match="550"):
+            fetch_quickly({"missing": digest(BIG)}, url, tmp_path / "got")
+
+
+def test_ftp_that_is_not_there(tmp_path):
+    with pytest.raises(ConnectionError, match="did not deliver it"):
+        fetch_quickly({"big": digest(BIG)}, "ftp://127.0.0.1:9", tmp_path)
+
+
+DOWNLOAD = (
+    "import sys; from helpers.datasets.fetch import fetch; fetch({'big': sys.argv[1]}, *sys.argv[2:4], chunk=65536)"
+)
+
+
+def kill_and_resume(server, folder, seconds):
+    """Kill a download after each of `seconds`, then let it finish."""
+    path = os.pathsep.join([str(Path(datasets.__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-c", DOWNLOAD, digest(BIG), server.url, str(folder)]
+    for after in seconds:
+        before = len(server.asked)
+        with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, stderr=subprocess.DEVNULL) as child:
+            while len(server.asked) == before and child.poll() is None:
+                time.sleep(0.005)
+            time.sleep(after)
+            child.kill()
+    fetch_quickly({"big": digest(BIG)}, server.url, folder, chunk=65536)
+    assert (folder / "big").read_bytes() == BIG and [p.name for p in folder.iterdir()] == ["big"]
+
+
+def test_killed_download_fetches_at_most_one_chunk_twice(big, tmp_path):
+    big.pause = 0.01
+    kill_and_resume(big, tmp_path, [0.4])
+    assert 0 <= fetched_twice(big) <= 65536 and len(big.sent) > 3
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_at_random_moments(big, tmp_path):
+    big.pause, rng = 0.01, np.random.default_rng(0)
+    for run in range(10):
+        big.sent.clear()
+        moments = rng.uniform(0, 0.5, 3)
+        kill_and_resume(big, tmp_path / str(run), moments)
+        assert fetched_twice(big) <= len(moments) * 65536
 
 
 def test_aside_is_unique_and_removes_what_the_dead_left(tmp_path):

@@ -1,15 +1,23 @@
-"""Download published files, each verified against its SHA-256, each appearing whole or not at all."""
+"""Download sets of published files: many at once, each resumed, verified, and appearing whole or not at all."""
 
 import hashlib
 import os
 import secrets
 import shutil
 import socket
-import sys
+import threading
 import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
+
+from helpers.datasets.hashes import digest, first_seen, kind, read_registry, record, sha256, weak
+from helpers.datasets.progress import Report
+from helpers.datasets.transfer import CHUNK, NoRoom, Stopped, require_room, transfer
+
+__all__ = ["aside", "cache_folder", "downloads_folder", "fetch", "import_pooch", "read_registry", "sha256"]
 
 DAY = 24 * 3600
 PHANTOM = "The phantom data set (-p dataset phantom) needs no download."
@@ -40,46 +48,55 @@ def downloads_folder() -> Path:
     return cache_folder()
 
 
-def read_registry(path: Path) -> dict[str, str]:
-    """Paths and SHA-256 of a file in the format of ``sha256sum``; lines that begin with # are comments."""
-    lines = [line for line in Path(path).read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
-    return {name: digest for digest, name in (line.split(maxsplit=1) for line in lines)}
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def fetch(
-    registry: dict[str, str],
-    url: str,
+    registry: dict[str, str | None],
+    url: str | Sequence[str],
     folder: Path,
     *,
     progress: bool = True,
     tries: int = 4,
     delay: float = 1.0,
-) -> None:
+    sizes: dict[str, int] | None = None,
+    threads: int = 8,
+    timeout: float = 60.0,
+    chunk: int = CHUNK,
+) -> dict[str, str]:
     """Make every file of `registry` be in `folder` with the right bytes, downloading what is not.
 
     Files with the right hash are used as they are, and nothing is written where all have it. A file with
-    a wrong hash is renamed to ``NAME.corrupt-`` and the first 8 digits of its hash, and fetched again.
+    a wrong hash is renamed to ``NAME.corrupt-`` and the first 8 digits of its hash, and fetched again. What has
+    come when a download is killed or fails is kept (``.download.….partial``), and the next call continues it.
 
     Parameters
     ----------
     registry : dict
-        From path, relative to both `url` and `folder`, to SHA-256.
-    url : str
-        Where they are published; file NAME is at ``url/NAME``. Proxies of the environment are honoured.
+        From path, relative to both `url` and `folder`, to what was published of it: SHA-256, git blob or MD5 in
+        hexadecimal, ``size:N``, or None. In the last two cases the SHA-256 is recorded at first sight in
+        ``first_seen.json``, and the file held to it ever after.
+    url : str or sequence of str
+        Where they are published, ``http(s)://`` or ``ftp://``; file NAME is at ``url/NAME``. Of several, the next
+        is tried where one fails. Proxies of the environment are honoured.
     folder : Path
         Where they belong.
     progress : bool
-        One bar over files where stderr is a terminal, else a few lines; nothing if False.
+        One bar where stderr is a terminal, else a few lines; nothing if False.
     tries : int
-        Attempts for a server that fails or breaks off. Wrong bytes are fetched once more, a 404 is final.
+        Attempts in a row that bring nothing new, at a server that fails or breaks off. Wrong bytes are fetched
+        once more, a 404 is final.
     delay : float
-        Seconds before the second attempt; doubled before each further one.
+        Seconds before the second attempt; doubled before each further one. A longer Retry-After prevails.
+    sizes : dict, optional
+        Length in bytes of files of which it is published; where of all that are missing, room for the whole is
+        checked beforehand.
+    threads : int
+        Downloads at once. The first file is fetched alone: a server that is not there gets one request.
+    timeout, chunk
+        As in `helpers.datasets.transfer.transfer`.
+
+    Returns
+    -------
+    dict
+        Hash by path, in the form of the registry; SHA-256 for what is held to its first sight.
 
     Raises
     ------
@@ -88,87 +105,143 @@ def fetch(
     ValueError
         The server sends bytes with another hash than the published one.
     OSError
-        `folder` cannot be written to.
+        `folder` cannot be written to, or its disk is too small.
     """
-    folder = Path(folder)
-    found = {name: sha256(folder / name) for name in registry if (folder / name).is_file()}
-    todo = [name for name in registry if found.get(name) != registry[name]]
-    if not todo:
-        return
+    folder, sizes = Path(folder), sizes or {}
+    urls = [url] if isinstance(url, str) else list(url)
+    seen = first_seen(folder) if any(weak(value) for value in registry.values()) else {}
+    right = {name: seen.get(name) or value if weak(value) else value for name, value in registry.items()}
+    found = {name: digest(folder / name, right[name]) for name in right if (folder / name).is_file()}
+    todo = [name for name in right if name not in found or right[name] not in (None, found[name])]
+    what = f"{urls[0]} → {folder}"
     try:
-        with aside(folder, "download") as partial:
-            for name in _reported(todo, f"{url} → {folder}", progress):
-                whole = _download(f"{url}/{quote(name)}", registry[name], partial, tries, delay)
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                if name in found:
-                    _keep_aside(folder / name, found[name])
-                os.replace(whole, folder / name)
+        if todo:
+            with _parts(folder) as partial:
+                if all(name in sizes for name in todo):
+                    there = sum(part.stat().st_size for part in partial.glob("*.part"))
+                    require_room(folder, sum(sizes[name] for name in todo) - there)
+                report = Report(what, todo, sum(map(sizes.get, todo)) if sizes.keys() >= set(todo) else None, progress)
+
+                def one(name, stop):
+                    options = {"size": sizes.get(name), "tries": tries, "delay": delay, "timeout": timeout}
+                    options |= {"chunk": chunk, "stop": stop, "report": lambda *at: report.moved(name, *at)}
+                    part = partial / (hashlib.sha1(name.encode(), usedforsecurity=False).hexdigest() + ".part")
+                    found_now = _verified([f"{u}/{quote(name)}" for u in urls], right[name], part, options)
+                    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                    if name in found:
+                        _keep_aside(folder / name, right[name], found[name])
+                    os.replace(part, folder / name)
+                    report.finished(name)
+                    return name, found_now
+
+                try:
+                    found |= dict(_at_once(one, todo, threads))
+                finally:
+                    report.close()
+        news = {n: sha256(folder / n) if found[n].startswith("size:") else found[n] for n in found if weak(right[n])}
+        if news and (todo or os.access(folder, os.W_OK)):
+            record(folder, news)
+        return {**found, **news}
     except (ConnectionError, ValueError) as error:
-        lacks = f"has SHA-256 {found[name]} instead of {registry[name]}" if name in found else "is not there"
+        first = next((n for n in todo if f"/{quote(n)} " in f"{error} "), todo[0] if todo else "")
+        lacks = (
+            f"has {_said(right[first])} {found[first]} instead of {right[first]}" if first in found else "is not there"
+        )
         raise type(error)(
-            f"{folder / name} {lacks}, and {error}. Check network and HTTPS_PROXY, or set HELPERS_DATA to a "
+            f"{folder / first} {lacks}, and {error}. Check network and HTTPS_PROXY, or set HELPERS_DATA to a "
             f"folder whose {folder.name}/ holds the published files. {PHANTOM}"
         ) from error
+    except NoRoom as error:
+        raise NoRoom(f"{len(todo)} of {len(registry)} files are still to be downloaded: {error}. {PHANTOM}") from error
     except OSError as error:
         raise OSError(
             f"{len(todo)} of {len(registry)} files are missing from {folder} or have other bytes than were "
-            f"published (the first: {todo[0]}), and it cannot be written to: {error}. "
+            f"published (the first: {(todo or list(registry))[0]}), and it cannot be written to: {error}. "
             f"Set HELPERS_DATA to a folder that can be. {PHANTOM}"
         ) from error
 
 
-def _download(url, digest, partial, tries, delay):
-    """Fetch one file into folder `partial`; its path there, once its hash is right."""
-    pooch = import_pooch()
-    from requests.exceptions import RequestException
-
-    log, downloader = pooch.get_logger(), pooch.HTTPDownloader(timeout=60)
-    level, wrong, attempt = log.level, 0, 0
-    while True:
-        attempt += 1
+def _at_once(one, todo, threads):
+    """Results of `one` for all of `todo`, the first alone; what fails first in the list's order stops the rest."""
+    stop = threading.Event()
+    yield one(todo[0], stop)
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        futures = [pool.submit(one, name, stop) for name in todo[1:]]
         try:
-            log.setLevel("WARNING")  # else a line per file, beside our own
-            whole = Path(pooch.retrieve(url, f"sha256:{digest}", digest, partial, downloader=downloader))
-            # pooch makes files for their owner alone; a shared folder's other users are to read them too
-            whole.chmod(partial.stat().st_mode & 0o666)
-            return whole
-        except RequestException as error:
-            status = getattr(error.response, "status_code", None)
-            cause = getattr(error.args[0], "reason", error) if error.args else error  # without its wrapping
-            if attempt >= tries or (status and status < 500 and status not in (408, 429)):
-                what = f"answered with status {status}" if status else f"did not deliver it: {cause}"
-                raise ConnectionError(f"{url} {what}") from error
-        except ValueError as error:  # pooch's for another hash; its message holds both
-            wrong += 1
-            if wrong == 2:
-                raise ValueError(f"{url} sent other bytes than were published, twice: {error}") from error
+            wait(futures, return_when=FIRST_EXCEPTION)
         finally:
-            log.setLevel(level)
-        time.sleep(delay * 2 ** (attempt - 1))
+            stop.set()
+            for future in futures:
+                future.cancel()
+    stopped = [f for f in futures if not f.cancelled() and isinstance(f.exception(), Stopped)]
+    for future in futures:
+        if future not in stopped and not future.cancelled():
+            yield future.result()
 
 
-def _keep_aside(path, digest):
+def _verified(urls, expected, part, options):
+    """Fetch one file into `part` from the first of `urls` that delivers the right bytes; its hash."""
+    for number, url in enumerate(urls, 1):
+        for attempt in (1, 2):
+            try:
+                transfer(url, part, verified=expected is not None or bool(options["size"]), **options)
+            except (ConnectionError, ValueError):
+                if number < len(urls):
+                    break
+                raise
+            got = digest(part, expected)
+            if expected in (None, got):
+                return got
+            part.unlink()
+            if attempt == 2 and number == len(urls):
+                said = "was published" if kind(expected) != "SHA-256" else "were published"
+                raise ValueError(
+                    f"{url} sent other bytes than {said}, twice: {_said(expected)} {got} instead of {expected}"
+                )
+
+
+def _said(expected):
+    return {"first seen": "SHA-256"}.get(kind(expected), kind(expected))
+
+
+def _keep_aside(path, expected, found):
     """Rename a file with a wrong hash, unless another process has just put the right one in its place."""
     try:
-        if sha256(path) == digest:
-            os.replace(path, path.with_name(f"{path.name}.corrupt-{digest[:8]}"))
+        if digest(path, expected) == found:
+            os.replace(path, path.with_name(f"{path.name}.corrupt-{found.removeprefix('size:')[:8]}"))
     except FileNotFoundError:
         pass
 
 
-def _reported(todo, what, progress):
-    """The names of `todo`, one after the other, with a bar or with a line at each quarter."""
-    if progress and sys.stderr.isatty():
-        from tqdm import tqdm
+@contextmanager
+def _parts(folder):
+    """The folder of parts of this process in `folder`: one that a process now dead left behind, else a new one.
 
-        yield from tqdm(todo, desc=what, unit="file")
-        return
-    if progress:
-        print(f"{what}: {len(todo)} files to download", file=sys.stderr, flush=True)
-    for done, name in enumerate(todo, 1):
-        yield name
-        if progress and (done == len(todo) or done * 4 // len(todo) > (done - 1) * 4 // len(todo)):
-            print(f"{what}: {done} of {len(todo)}", file=sys.stderr, flush=True)
+    It is gone once all is done, and left for the next call where something has come and the rest failed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / _mine("download")
+    for old in sorted(_left_behind(folder, "download"), key=_filled, reverse=True):
+        try:
+            if not partial.exists() and _filled(old):
+                os.rename(old, partial)  # one of several processes succeeds
+            else:
+                shutil.rmtree(old, ignore_errors=True)
+        except FileNotFoundError:
+            pass
+    partial.mkdir(exist_ok=True)
+    try:
+        yield partial
+    except BaseException:
+        if _filled(partial):
+            os.rename(partial, folder / f".download.left.{secrets.token_hex(4)}.partial")
+        raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _filled(partial):
+    return sum(part.stat().st_size for part in partial.glob("*.part"))
 
 
 @contextmanager
@@ -179,21 +252,33 @@ def aside(folder: Path, name: str):
     of this machine left behind are removed first; those of another machine (on a shared disk) after a day.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    mine = f".{name}.{socket.gethostname()}."
-    for old in folder.glob(f".{name}.*.partial"):
-        pid = old.name.removeprefix(mine).split(".")[0]
-        try:
-            here = old.name.startswith(mine) and pid.isdigit()
-            if not _alive(int(pid)) if here else time.time() - old.stat().st_mtime > DAY:
-                shutil.rmtree(old, ignore_errors=True)
-        except FileNotFoundError:
-            pass  # its own process has just removed it
-    partial = folder / f"{mine}{os.getpid()}.{secrets.token_hex(4)}.partial"
+    for old in _left_behind(folder, name):
+        shutil.rmtree(old, ignore_errors=True)
+    partial = folder / _mine(name)
     partial.mkdir()
     try:
         yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _mine(name):
+    return f".{name}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}.partial"
+
+
+def _left_behind(folder, name):
+    """Folders of `aside` whose process is dead, as far as can be known from here."""
+    mine = f".{name}.{socket.gethostname()}."
+    for old in folder.glob(f".{name}.*.partial"):
+        pid = old.name.removeprefix(mine).split(".")[0]
+        try:
+            here = old.name.startswith(mine) and pid.isdigit()
+            if old.name.startswith(f".{name}.left."):
+                yield old
+            elif not _alive(int(pid)) if here else time.time() - old.stat().st_mtime > DAY:
+                yield old
+        except FileNotFoundError:
+            pass  # its own process has just removed it
 
 
 def _alive(pid):
