@@ -18,7 +18,8 @@ from helpers.volumes import Volume, open_volume
 
 CODE = ("apply", "blocks", "inference", "models", "objectives", "planning", "postprocess", "volumes")
 FACTOR = 2  # by which the spacing may differ from the training's
-SHARD = 2**22  # voxels of a block of sections, about
+WINDOW = {2: 2**20, 3: 2**21}  # voxels at once through a network, at most: more is no faster
+SHARD = 2**21  # voxels of a block of sections, about
 LABEL_BLOCK, LABEL_OVERLAP = {"volume": 96, "sections": 1024}, {"volume": 32, "sections": 128}
 
 
@@ -259,7 +260,7 @@ def make_plan(
     halo = inference.halo_of(network)
     if block is None and (begun := there.get("block")) and len(begun) == len(volume.shape):
         block = begun
-    voxels = memory * 1e6 / (2 if network.dims == 2 else 1) / bytes_per_voxel(network)
+    voxels = min(memory * 1e6 / (2 if network.dims == 2 else 1) / bytes_per_voxel(network), WINDOW[network.dims])
     block, batch = choose_block(volume.shape, network.dims, halo, network.divisor, voxels, block)
     side, wide = LABEL_BLOCK.get(mode, 96), LABEL_OVERLAP.get(mode, 0) if overlap is None else overlap
     if wide < 1 and mode != "none":
