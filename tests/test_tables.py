@@ -1,6 +1,5 @@
 """The tidy table: what a row holds, and what is refused."""
 
-import numpy as np
 import pytest
 
 from helpers import tables

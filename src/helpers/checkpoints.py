@@ -100,12 +100,21 @@ def load_weights(path: str | Path, network: nn.Module) -> int:
 
 
 def build_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The network of a checkpoint, in evaluation mode on the CPU, and the checkpoint. ValueError as :func:`load`."""
+    """The network of a checkpoint, in evaluation mode on the CPU, and the checkpoint.
+
+    Raises
+    ------
+    ValueError
+        As :func:`load`; or the weights do not fit the checkpoint's own model, or none that this package builds.
+    """
     checkpoint = load(path)
     if checkpoint["model"] is None:
         raise ValueError(f"{path} is of a network that models.build does not know; build it, then use load_weights")
     network = models.build(**checkpoint["model"])
-    network.load_state_dict(checkpoint["network"])
+    try:
+        network.load_state_dict(checkpoint["network"])
+    except RuntimeError as error:
+        raise ValueError(f"the weights in {path} do not fit its own model {checkpoint['model']}: {error}") from error
     return network.eval(), checkpoint
 
 

@@ -1,8 +1,6 @@
 """A trained network over whole images, and what must be known of it to answer an image block by block."""
 
-import pickle
-import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from helpers import models
-
-FORMAT = 1  # of checkpoints
+from helpers import checkpoints
 
 
 @torch.no_grad()
@@ -43,6 +39,17 @@ def scores(network: nn.Module, decode, images: Sequence) -> list[np.ndarray]:
     return [decode(predict(network, image.raw))[0].numpy() for image in images]
 
 
+def read(network: nn.Module, objective, images: Sequence) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
+    """Score maps of images and, where the objective has them, distances in nm: float32 of shape (C, *S) each."""
+    found, distances = [], []
+    for image in images:
+        output = predict(network, image.raw)
+        found.append(objective.decode(output)[0].numpy())
+        if objective.decode_distance:
+            distances.append(objective.decode_distance(output, image.spacing)[0].numpy())
+    return found, distances if objective.decode_distance else None
+
+
 @torch.no_grad()
 def run(network: nn.Module, raw: np.ndarray) -> Tensor:
     """The network's output for a batch that fits it: (B, K, *S) -> float32 on the CPU, (B, channels, *S)."""
@@ -65,31 +72,8 @@ def _check_evaluation(network: nn.Module) -> None:
 
 
 def halo_of(network: nn.Module) -> tuple[int, ...]:
-    """Voxels around a block that its answer depends on, per axis and side; multiples of the network's divisor.
-
-    Notes
-    -----
-    A network that halves its input sees further on one side than on the other, according to where in a cell of
-    ``divisor`` voxels the output lies: of a receptive field of r voxels in all, at most (r + divisor) / 2 on one side.
-    """
-    extent = getattr(network, "receptive_field", None)
-    reach = (
-        [_unet_reach(network.depth)] * network.dims if extent is None else [(e + network.divisor) // 2 for e in extent]
-    )
-    return tuple(-(-r // network.divisor) * network.divisor for r in reach)
-
-
-def _unet_reach(depth: int) -> int:
-    """Furthest voxel that an output voxel of the U-Net depends on: intervals followed back through its layers."""
-    furthest = 0
-    for phase in range(2**depth):
-        low = high = phase
-        for _ in range(depth):  # two convolutions, then the enlargement by repetition
-            low, high = (low - 2) // 2, (high + 2) // 2
-        for _ in range(depth):  # two convolutions, then the pooling
-            low, high = 2 * (low - 2), 2 * (high + 2) + 1
-        furthest = max(furthest, phase - low + 2, high + 2 - phase)
-    return furthest
+    """Voxels around a block that its answer depends on, per axis and side; multiples of the network's divisor."""
+    return tuple(-(-r // network.divisor) * network.divisor for r in network.reach)
 
 
 def check_blockwise(network: nn.Module) -> None:
@@ -175,33 +159,8 @@ def load_network(checkpoint: str | Path, device: str | torch.device = "cpu") -> 
     Raises
     ------
     ValueError
-        The file is truncated, is no checkpoint of this format, or its weights do not fit its own model.
+        As :func:`helpers.checkpoints.build_network`.
     """
-    try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except (FileNotFoundError, PermissionError):
-        raise
-    except (RuntimeError, pickle.UnpicklingError, EOFError, zipfile.BadZipFile, ValueError, OSError) as error:
-        raise ValueError(
-            f"{checkpoint} is not a checkpoint, or only part of one ({str(error).splitlines()[0]})"
-        ) from error
-    if not isinstance(state, Mapping) or state.get("format") != FORMAT:
-        found = state.get("format") if isinstance(state, Mapping) else type(state).__name__
-        raise ValueError(f"{checkpoint} has format {found!r}; expected {FORMAT}: train again with this version")
-    missing = [key for key in ("step", "model", "network", "task") if key not in state]
-    if missing:
-        raise ValueError(f"{checkpoint} has no {', '.join(missing)}; it was not written by a training of this package")
-    network = _build(**state["model"])
-    try:
-        network.load_state_dict(state["network"])
-    except RuntimeError as error:
-        raise ValueError(f"the weights in {checkpoint} do not fit its own model {state['model']}: {error}") from error
+    network, state = checkpoints.build_network(checkpoint)
     layout = torch.channels_last if network.dims == 2 else torch.contiguous_format
-    network.to(device, memory_format=layout).eval()
-    return network, {key: state[key] for key in ("step", "model", "task")}
-
-
-def _build(name: str, **arguments: Any) -> nn.Module:
-    if name != "unet":
-        raise ValueError(f"model is {name!r}; expected unet")
-    return models.UNet(**arguments)
+    return network.to(device, memory_format=layout), {key: state[key] for key in ("step", "model", "task")}

@@ -79,7 +79,8 @@ class Ground:
 
 @functools.lru_cache(maxsize=2)
 def ground(dataset: str, classes: tuple[str, ...], reduce: int, split: int, test: bool) -> Ground:
-    """The truth of a data set's split; the arguments are those of :func:`helpers.datasets.load`."""
+    """The truth of a data set's split; arguments as :func:`helpers.datasets.load` (reduce 0: the data set's own)."""
+    reduce = reduce or datasets.about(dataset)["reduce"]
     data = datasets.load(dataset, classes, reduce=reduce, split=split, test=test)
     boundaries = tuple(name for name in classes if name in data.boundaries)
     fine = {}

@@ -6,15 +6,16 @@ So a change in how runs are judged trains nothing.
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from helpers import tables
+from helpers.files import write_whole
 from helpers.judging import Ground, Scale, choose, ground, rows
 from helpers.notebook import modules_hash
+from helpers.outputs import write_scores
 
 # What makes numbers of scores. With a change in any of these a run's rows are made again from its scores.
 CODE = ("calibration", "instances", "judging", "metrics", "partitions", "postprocess", "runs", "tables")
@@ -73,7 +74,7 @@ def judge(folder: str | Path) -> tuple[list[dict], list[dict]]:
         }
         for name, reading in readings.items()
     }
-    _write_text(folder / "decoding.json", json.dumps({"scale": asdict(scale), "classes": chosen}, indent=1) + "\n")
+    write_whole(folder / "decoding.json", (json.dumps(chosen, indent=1) + "\n").encode())
     tables.write_table(curves, folder / "reliability.csv", tables.CURVE_COLUMNS)
     tables.write_table(found, folder / "rows.csv")  # the last: where it is of this judge, so are the others
     return found, curves
@@ -133,12 +134,4 @@ def write_arrays(path: Path, arrays: Mapping[str, Iterable], truth: Ground) -> N
         for role, members in arrays.items()
         for t, array in zip(images[role], members, strict=True)
     }
-    with open(aside := path.with_name(f".{path.name}.partial"), "wb") as file:
-        np.savez_compressed(file, **named)
-    os.replace(aside, path)
-
-
-def _write_text(path: Path, text: str) -> None:
-    aside = path.with_name(f".{path.name}.partial")
-    aside.write_text(text)
-    os.replace(aside, path)
+    write_scores(path, named)

@@ -1,9 +1,10 @@
 """The tidy table: one row for each class and image of a run. Everything downstream reads rows only."""
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+
+from helpers.files import write_whole
 
 CUTS = ("natural", "tuned", "published")
 METRICS = ("iou", "dice", "accuracy", "area_ratio")
@@ -44,12 +45,10 @@ def options_text(options: Mapping) -> str:
 
 
 def write_table(rows: Iterable[Mapping], path: Path, columns: Sequence[str] = COLUMNS) -> None:
-    """CSV, written aside and then renamed."""
+    """CSV, whole or not at all. OSError as :func:`helpers.files.write_whole`."""
     import pandas as pd
 
-    aside = path.with_name(f".{path.name}.partial")
-    pd.DataFrame(list(rows), columns=list(columns)).to_csv(aside, index=False)
-    os.replace(aside, path)
+    write_whole(path, pd.DataFrame(list(rows), columns=list(columns)).to_csv(index=False).encode())
 
 
 def read_table(path: Path, columns: Sequence[str] = COLUMNS):
