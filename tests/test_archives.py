@@ -149,9 +149,10 @@ def test_torn_archive(tmp_path, cut):
         pass
 
 
-def test_any_flipped_byte_gives_the_truth_or_a_named_error(tmp_path):
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_any_flipped_byte_gives_the_truth_or_a_named_error(tmp_path, compression):
     members = {"a/1": b"x" * 100, "b/2": random.Random(1).randbytes(100)}
-    content = zipped(members)
+    content = zipped(members, compression)
     rng = np.random.default_rng(0)
     wrong = 0
     for at in range(len(content)):

@@ -15,7 +15,7 @@ import tifffile
 from servers import serve, serve_ftp
 
 from helpers import datasets
-from helpers.datasets import cem1500k, mitolab, store
+from helpers.datasets import cem1500k, mitolab, store, transfer
 from helpers.datasets.archives import read_members
 
 SOURCES = {
@@ -275,7 +275,7 @@ def test_cem1500k_asks_first_and_looks_for_room(folders, monkeypatch):
         with monkeypatch.context() as patch:
             usage = shutil.disk_usage("/")
             patch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
-            with pytest.raises(OSError, match="86. B are missing"):
+            with pytest.raises(OSError, match="858 B are missing"):
                 cem1500k.prepare(False, confirm=True, **options)
         assert not folders[0].parent.exists()
         assert cem1500k.prepare(False, confirm=True, **options) is None
@@ -298,3 +298,10 @@ def test_about_says_what_must_be_said(source):
     assert f"EMPIAR-{number}" in about["citation"] and about["source"].endswith(f"EMPIAR-{number}/")
     assert "10.1016/j.cels.2022.12.006" in about["citation"]
     assert store.prepared_folder() is not None
+
+
+def test_no_room_for_the_store(folders, monkeypatch):
+    with serve({mitolab.ARCHIVE: published(images())}) as server:
+        monkeypatch.setattr(mitolab, "require_room", lambda *a: transfer.require_room(a[0], 2**60, a[2]))
+        with pytest.raises(OSError, match="prepared has .* are missing.* set HELPERS_PREPARED"):
+            prepare(server)
