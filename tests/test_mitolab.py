@@ -186,8 +186,8 @@ def test_bad_pixel_size(folders, size):
 
 
 def test_no_network(folders):
-    with pytest.raises(ConnectionError, match="HELPERS_DATA"):
-        mitolab.prepare(False, urls=("http://127.0.0.1:9",), tries=1)
+    with pytest.raises(ConnectionError, match="http://127.0.0.1:9/.*; ftp://127.0.0.1:9/.*HELPERS_DATA"):
+        mitolab.prepare(False, urls=("http://127.0.0.1:9", "ftp://127.0.0.1:9"), tries=1)
 
 
 PREPARE = """
@@ -269,6 +269,7 @@ def test_cem1500k_asks_first_and_looks_for_room(folders, monkeypatch):
     content = buffer.getvalue()
     with serve({cem1500k.ARCHIVE: content}) as server:
         options = {"urls": (server.url,), "delay": 0.01}
+        server.faults[cem1500k.ARCHIVE] = [503]
         with pytest.raises(ValueError, match=r"archive of 1\.86 kB, to .*confirm=True"):
             cem1500k.prepare(False, **options)
         assert not folders[0].parent.exists()
@@ -287,7 +288,7 @@ def test_cem1500k_asks_first_and_looks_for_room(folders, monkeypatch):
         cem1500k.read(1, 0, False)
     with pytest.raises(ConnectionError, match="Check network"):
         shutil.rmtree(cem1500k.archive().parent)
-        cem1500k.prepare(False, urls=("http://127.0.0.1:9",))
+        cem1500k.prepare(False, urls=("http://127.0.0.1:9",), tries=2, delay=0.01)
 
 
 @pytest.mark.parametrize("source", [mitolab, cem1500k])

@@ -182,14 +182,16 @@ def _at_once(one, todo, threads):
 
 def _verified(urls, expected, part, options):
     """Fetch one file into `part` from the first of `urls` that delivers the right bytes; its hash."""
+    failed = []
     for number, url in enumerate(urls, 1):
         for attempt in (1, 2):
             try:
                 transfer(url, part, verified=expected is not None or bool(options["size"]), **options)
-            except (ConnectionError, ValueError):
+            except (ConnectionError, ValueError) as error:
+                failed.append(str(error))
                 if number < len(urls):
                     break
-                raise
+                raise type(error)("; ".join(failed)) from error
             got = digest(part, expected)
             if expected in (None, got):
                 return got

@@ -146,13 +146,21 @@ def transfer(
             raise Stopped
 
 
-def remote_size(url: str, *, timeout: float = 60.0) -> int | None:
-    """Length of the file at `url` in bytes, None where the server does not say. Raises ConnectionError."""
-    try:
-        with (_ask_ftp if urlsplit(url).scheme == "ftp" else _ask_http)(url, 0, 1, None, timeout) as answer:
-            return answer.total
-    except Broken as error:
-        raise ConnectionError(f"{url} {error}") from error.__cause__
+def remote_size(url: str, *, tries: int = 4, delay: float = 1.0, timeout: float = 60.0) -> int | None:
+    """Length of the file at `url` in bytes, None where the server does not say. Raises ConnectionError.
+
+    Parameters as of `transfer`.
+    """
+    ask, attempt = _ask_ftp if urlsplit(url).scheme == "ftp" else _ask_http, 0
+    while True:
+        attempt += 1
+        try:
+            with ask(url, 0, 1, None, timeout) as answer:
+                return answer.total
+        except Broken as error:
+            if error.final or attempt >= tries or error.wait > LONGEST_WAIT:
+                raise ConnectionError(f"{url} {error}") from error.__cause__
+            time.sleep(max(error.wait, delay * 2 ** (attempt - 1)))
 
 
 def _append(ask, url, part, size, verified, chunk, timeout, report, stop):
