@@ -21,6 +21,7 @@ class Server:
     def __init__(self, files: dict[str, bytes], page: int = 1000):
         self.files, self.faults, self.asked, self.sent = files, {}, [], []
         self.page, self.pause, self.listed = page, 0.0, []  # keys a listing page; seconds each 4 kB; prefixes asked for
+        self.modified = None  # a Last-Modified, beside which every answer has another ETag
         self.stalled, self.active, self.most, lock = threading.Event(), 0, 0, threading.Lock()  # answers at once
         outer = self
 
@@ -47,9 +48,11 @@ class Server:
                     return self.answer(name, b"sorry", 404, {})
                 content = fault if isinstance(fault, bytes) else outer.files[name]
                 stamp = {"ETag": '"' + hashlib.md5(content, usedforsecurity=False).hexdigest() + '"'}
+                if outer.modified:
+                    stamp = {"ETag": f'"{len(outer.asked)}"', "Last-Modified": outer.modified}
                 first, last, total = 0, len(content) - 1, len(content)
                 asked = self.headers.get("Range", "").removeprefix("bytes=").split("-")
-                fits = self.headers.get("If-Range", stamp["ETag"]) == stamp["ETag"]
+                fits = self.headers.get("If-Range", stamp["ETag"]) in stamp.values()
                 if len(asked) == 2 and fits and fault not in ("whole", "no length", "longer", "shorter"):
                     first, last = int(asked[0]), min(int(asked[1] or last), last)
                     if first >= total:

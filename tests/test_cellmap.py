@@ -1,7 +1,11 @@
 """CellMap crops from a local server of S3's manners and the true layout: what comes, and what is asked for."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -321,3 +325,32 @@ def test_default_crops_and_classes_are_well_formed():
     assert len(cellmap._crops(cellmap.CROPS)) >= 3 and cellmap._classes(cellmap.CLASSES) == cellmap.CLASSES
     assert Path(cellmap.BUCKET).name.startswith("janelia-cosem-datasets")
     assert {"title", "classes", "excludes", "source", "licence", "citation"} <= set(cellmap.about())
+
+
+PREPARE = """
+import sys
+from helpers.datasets import cellmap
+cellmap.prepare(False, crops=["jrc_x/1", "jrc_x/4", "jrc_x/9"], classes=["mito", "er", "nuc"], bucket=sys.argv[1])
+"""
+
+
+@pytest.mark.slow
+def test_preparation_killed_at_random_moments_ends_in_the_same_store(published, folders):
+    environment = {**os.environ, "PYTHONPATH": str(Path(cellmap.__file__).parents[2])}
+    rng, stores = np.random.default_rng(2), []
+    with serve(published[0]) as server:
+        command = [sys.executable, "-c", PREPARE, server.url]
+        for moments in [(), *rng.uniform(0.5, 3, (6, 2))]:
+            for after in moments:
+                with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as child:
+                    time.sleep(after)
+                    child.kill()
+            subprocess.run(command, env=environment, check=True)
+            assert [p.name for p in folders[1].iterdir()] == ["cellmap.zarr"]
+            stores.append(
+                {str(p.relative_to(folders[1])): p.read_bytes() for p in folders[1].rglob("*") if p.is_file()}
+            )
+            assert not [p for p in folders[0].iterdir() if p.name.endswith(".partial")]
+            for folder in folders:
+                shutil.rmtree(folder)
+    assert all(one == stores[0] for one in stores)

@@ -314,6 +314,13 @@ def test_file_that_changes_meanwhile_is_fetched_anew(big, tmp_path):
     assert (tmp_path / "big").read_bytes() == BIG[::-1]
 
 
+def test_servers_that_differ_in_their_etags_are_one(big, tmp_path):
+    big.modified = "Wed, 01 Mar 2023 10:00:00 GMT"
+    big.faults["big"] = [None, ("break", 30_000)]
+    get_big(big, tmp_path)
+    assert (tmp_path / "big").read_bytes() == BIG and fetched_twice(big) <= transfer.PIECE
+
+
 def test_stall_is_broken_off_and_resumed(big, tmp_path):
     big.faults["big"] = ["stall", None, "stall"]
     get_big(big, tmp_path, timeout=0.3)
@@ -374,13 +381,15 @@ def test_git_blob_and_md5(big, tmp_path):
 
 def test_hash_is_recorded_at_first_sight_and_held_to(big, tmp_path):
     assert fetch_quickly({"big": None}, big.url, tmp_path) == {"big": digest(BIG)}
+    before = everything(tmp_path)
+    assert fetch_quickly({"big": None}, big.url, tmp_path) == {"big": digest(BIG)} and everything(tmp_path) == before
     assert hashes.first_seen(tmp_path) == {"big": digest(BIG)}
     (tmp_path / "big").write_bytes(b"torn")
     fetch_quickly({"big": None}, big.url, tmp_path)
     assert (tmp_path / "big").read_bytes() == BIG
     (tmp_path / "big").unlink()
     big.files["big"] = BIG[::-1]
-    with pytest.raises(ValueError, match="other bytes"):
+    with pytest.raises(ValueError, match="other bytes.*on record in .*first_seen.json"):
         fetch_quickly({"big": None}, big.url, tmp_path)
     (tmp_path / hashes.FIRST_SEEN).write_text("{")
     with pytest.raises(ValueError, match=r"first_seen\.json is damaged"):

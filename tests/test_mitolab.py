@@ -15,7 +15,7 @@ import tifffile
 from servers import serve, serve_ftp
 
 from helpers import datasets
-from helpers.datasets import cem1500k, mitolab, store
+from helpers.datasets import cem1500k, mitolab, store, transfer
 from helpers.datasets.archives import read_members
 
 SOURCES = {
@@ -186,8 +186,8 @@ def test_bad_pixel_size(folders, size):
 
 
 def test_no_network(folders):
-    with pytest.raises(ConnectionError, match="HELPERS_DATA"):
-        mitolab.prepare(False, urls=("http://127.0.0.1:9",), tries=1)
+    with pytest.raises(ConnectionError, match="http://127.0.0.1:9/.*; ftp://127.0.0.1:9/.*HELPERS_DATA"):
+        mitolab.prepare(False, urls=("http://127.0.0.1:9", "ftp://127.0.0.1:9"), tries=1)
 
 
 PREPARE = """
@@ -269,13 +269,14 @@ def test_cem1500k_asks_first_and_looks_for_room(folders, monkeypatch):
     content = buffer.getvalue()
     with serve({cem1500k.ARCHIVE: content}) as server:
         options = {"urls": (server.url,), "delay": 0.01}
+        server.faults[cem1500k.ARCHIVE] = [503]
         with pytest.raises(ValueError, match=r"archive of 1\.86 kB, to .*confirm=True"):
             cem1500k.prepare(False, **options)
         assert not folders[0].parent.exists()
         with monkeypatch.context() as patch:
             usage = shutil.disk_usage("/")
             patch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
-            with pytest.raises(OSError, match="86. B are missing"):
+            with pytest.raises(OSError, match="858 B are missing"):
                 cem1500k.prepare(False, confirm=True, **options)
         assert not folders[0].parent.exists()
         assert cem1500k.prepare(False, confirm=True, **options) is None
@@ -287,7 +288,7 @@ def test_cem1500k_asks_first_and_looks_for_room(folders, monkeypatch):
         cem1500k.read(1, 0, False)
     with pytest.raises(ConnectionError, match="Check network"):
         shutil.rmtree(cem1500k.archive().parent)
-        cem1500k.prepare(False, urls=("http://127.0.0.1:9",))
+        cem1500k.prepare(False, urls=("http://127.0.0.1:9",), tries=2, delay=0.01)
 
 
 @pytest.mark.parametrize("source", [mitolab, cem1500k])
@@ -298,3 +299,10 @@ def test_about_says_what_must_be_said(source):
     assert f"EMPIAR-{number}" in about["citation"] and about["source"].endswith(f"EMPIAR-{number}/")
     assert "10.1016/j.cels.2022.12.006" in about["citation"]
     assert store.prepared_folder() is not None
+
+
+def test_no_room_for_the_store(folders, monkeypatch):
+    with serve({mitolab.ARCHIVE: published(images())}) as server:
+        monkeypatch.setattr(mitolab, "require_room", lambda *a: transfer.require_room(a[0], 2**60, a[2]))
+        with pytest.raises(OSError, match="prepared has .* are missing.* set HELPERS_PREPARED"):
+            prepare(server)

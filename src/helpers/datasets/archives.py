@@ -5,9 +5,11 @@ point out of the archive, links and other special files, encrypted ones, two of 
 that would unpack to more than the limits (a zip bomb).
 """
 
+import lzma
 import re
 import stat
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,7 @@ MEMBER = 2**28  # bytes that one member may unpack to
 TOTAL = 2**40  # bytes that all may
 RATIO = 200  # unpacked to packed; deflate cannot go beyond 1032, images stay under 20
 LOCAL_HEADER = 30  # bytes before a member's name
+_CODECS = (zlib.error, lzma.LZMAError)  # what they raise of torn bytes; bz2 raises OSError without a number
 
 
 @contextmanager
@@ -75,7 +78,9 @@ def read_member(source, archive: zipfile.ZipFile, info: zipfile.ZipInfo | str) -
     try:
         with archive.open(info) as file:
             content = file.read(info.file_size + 1)  # no more than was announced is ever unpacked
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, zipfile.zlib.error) as error:
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, OSError, *_CODECS) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's or the network's, not that of a codec
         raise ValueError(f"{source}: member {info.filename!r} cannot be read: {error}") from error
     if len(content) != info.file_size:
         raise ValueError(
@@ -93,11 +98,17 @@ def _opened(source):
         import fsspec
 
         options = {"trust_env": True}  # proxies of the environment
+        failed = (aiohttp.ClientError, fsspec.exceptions.FSTimeoutError)
+        opening = fsspec.open(str(source), block_size=2**20, client_kwargs=options)
         try:
-            with fsspec.open(str(source), block_size=2**20, client_kwargs=options) as file:
-                yield file
-        except (aiohttp.ClientError, FileNotFoundError, TimeoutError) as error:
+            opening.open().close()
+        except (*failed, FileNotFoundError) as error:
             raise ConnectionError(f"{source} did not deliver it: {error!r}. Check network and HTTPS_PROXY") from error
+        try:
+            with opening as file:
+                yield file
+        except failed as error:
+            raise ConnectionError(f"{source} broke off: {error!r}. Check network and HTTPS_PROXY") from error
         except ValueError as error:
             if "range requests" not in str(error):
                 raise

@@ -122,11 +122,10 @@ def prepare(
     if stated.items() <= written.items() and store.is_current(path, written):
         return path
     folder, options = downloads_folder() / "cellmap", {"tries": tries, "delay": delay}
-    mirror = _Mirror(bucket, folder, progress, options)
+    mirror = _Mirror(bucket, folder, options)
     plans = [_plan(mirror, *crop, classes) for crop in crops]
-    mirror.get(
-        list(itertools.chain(*(keys for plan in plans for _, _, keys in [plan["em"], *plan["labels"].values()])))
-    )
+    arrays = itertools.chain(*([plan["em"], *plan["labels"].values()] for plan in plans))
+    mirror.get([key for _, _, keys in arrays for key in keys], progress)
 
     def fill(root):
         for crop, plan in zip(crops, plans, strict=True):
@@ -230,8 +229,8 @@ def _classes(classes):
 class _Mirror:
     """Objects of the bucket, under the same keys in a folder: listed, fetched and read."""
 
-    def __init__(self, bucket, folder, progress, options):
-        self.bucket, self.folder, self.progress, self.options = bucket, folder, progress, options
+    def __init__(self, bucket, folder, options):
+        self.bucket, self.folder, self.options = bucket, folder, options
         self.listed, self.sizes, self.hashes = {}, {}, {}
 
     def look(self, prefix, delimiter=""):
@@ -240,11 +239,11 @@ class _Mirror:
         self.listed |= found.hashes
         return found
 
-    def get(self, keys):
+    def get(self, keys, progress=False):
         """Have objects that were listed."""
         registry = {key: self.listed[key] for key in keys}
         sizes = {key: self.sizes[key] for key in keys}
-        self.hashes |= fetch(registry, self.bucket, self.folder, progress=self.progress, sizes=sizes, **self.options)
+        self.hashes |= fetch(registry, self.bucket, self.folder, progress=progress, sizes=sizes, **self.options)
 
     def json(self, key):
         """An object of metadata."""

@@ -67,7 +67,7 @@ def prepare(
         As `fetch`; too little room is found out before anything is downloaded.
     """
     if not archive().exists():
-        size = _size(urls)
+        size = _size(urls, tries, delay)
         if not confirm:
             told = amount(size) if size else "a length that the server does not tell"
             raise ValueError(
@@ -84,11 +84,11 @@ def read(reduce: int, split: int, test: bool) -> dict[str, list]:
     raise ValueError(f"cem1500k has no labels, so there is nothing to load; its images are in {archive()}")
 
 
-def _size(urls):
+def _size(urls, tries, delay):
     errors = []
     for url in urls:
         try:
-            return remote_size(f"{url}/{ARCHIVE}")
+            return remote_size(f"{url}/{ARCHIVE}", tries=tries, delay=delay)
         except ConnectionError as error:
             errors.append(str(error))
     raise ConnectionError(f"{archive()} is not there, and {'; '.join(errors)}. Check network and HTTPS_PROXY")

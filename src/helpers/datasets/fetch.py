@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from helpers.datasets.hashes import digest, first_seen, kind, read_registry, record, sha256, weak
+from helpers.datasets.hashes import FIRST_SEEN, digest, first_seen, kind, read_registry, record, sha256, weak
 from helpers.datasets.progress import Report
 from helpers.datasets.transfer import CHUNK, NoRoom, Stopped, require_room, transfer
 
@@ -139,7 +139,7 @@ def fetch(
                 finally:
                     report.close()
         news = {n: sha256(folder / n) if found[n].startswith("size:") else found[n] for n in found if weak(right[n])}
-        if news and (todo or os.access(folder, os.W_OK)):
+        if not news.items() <= seen.items() and (todo or os.access(folder, os.W_OK)):
             record(folder, news)
         return {**found, **news}
     except (ConnectionError, ValueError) as error:
@@ -147,8 +147,9 @@ def fetch(
         lacks = (
             f"has {_said(right[first])} {found[first]} instead of {right[first]}" if first in found else "is not there"
         )
+        held = f" (its hash is the one on record in {folder / FIRST_SEEN})" if first in seen else ""
         raise type(error)(
-            f"{folder / first} {lacks}, and {error}. Check network and HTTPS_PROXY, or set HELPERS_DATA to a "
+            f"{folder / first} {lacks}, and {error}{held}. Check network and HTTPS_PROXY, or set HELPERS_DATA to a "
             f"folder whose {folder.name}/ holds the published files. {PHANTOM}"
         ) from error
     except NoRoom as error:
@@ -181,14 +182,16 @@ def _at_once(one, todo, threads):
 
 def _verified(urls, expected, part, options):
     """Fetch one file into `part` from the first of `urls` that delivers the right bytes; its hash."""
+    failed = []
     for number, url in enumerate(urls, 1):
         for attempt in (1, 2):
             try:
                 transfer(url, part, verified=expected is not None or bool(options["size"]), **options)
-            except (ConnectionError, ValueError):
+            except (ConnectionError, ValueError) as error:
+                failed.append(str(error))
                 if number < len(urls):
                     break
-                raise
+                raise type(error)("; ".join(failed)) from error
             got = digest(part, expected)
             if expected in (None, got):
                 return got

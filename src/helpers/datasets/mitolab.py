@@ -18,6 +18,7 @@ from helpers.datasets import store
 from helpers.datasets.archives import open_archive, read_member
 from helpers.datasets.fetch import downloads_folder, fetch
 from helpers.datasets.hashes import first_seen
+from helpers.datasets.transfer import require_room
 
 ARCHIVE = "cem_mitolab.zip"
 AREA = "ftp.ebi.ac.uk/empiar/world_availability/11037/data"
@@ -91,6 +92,9 @@ def prepare(
     if known and store.is_current(path, {**known, **stated}):
         return path
     hashes = fetch({ARCHIVE: None}, urls, folder, progress=progress, tries=tries, delay=delay)
+    with open_archive(folder / ARCHIVE) as archive:  # the masks pack to next to nothing
+        unpacked = sum(info.file_size for info in archive.infolist() if "/images/" in info.filename)
+    require_room(path.parent, unpacked, "HELPERS_PREPARED")
 
     def fill(root):
         volumes = []

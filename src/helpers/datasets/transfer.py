@@ -1,6 +1,6 @@
 """One file from a server, resumed where it broke off: HTTP ranges or FTP REST, one chunk asked for at a time.
 
-A download is written to a *part*, beside it a note of the file's length and stamp (ETag or date) on the server. What
+A download is written to a *part*, beside it a note of the file's length and stamp (date or ETag) on the server. What
 the part holds is kept over a kill, a broken line or a stall, and continued; it is dropped where length or stamp have
 changed. Whether the bytes are the right ones is for the caller to verify.
 """
@@ -60,14 +60,17 @@ def amount(size: float) -> str:
     return f"{size:.3g} TB"
 
 
-def require_room(folder: Path, needed: int) -> None:
-    """Raise `NoRoom` unless the disk of `folder` (or of its nearest parent that is there) has `needed` bytes free."""
+def require_room(folder: Path, needed: int, variable: str = "HELPERS_DATA") -> None:
+    """Raise `NoRoom` unless the disk of `folder` (or of its nearest parent that is there) has `needed` bytes free.
+
+    `variable` is the environment variable that moves the folder.
+    """
     place = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     free = shutil.disk_usage(place).free
     if needed > free:
         raise NoRoom(
             f"{folder} has {amount(free)} free and {amount(needed)} are needed: {amount(needed - free)} are "
-            "missing. Make room, or set HELPERS_DATA to a folder on a larger disk"
+            f"missing. Make room, or set {variable} to a folder on a larger disk"
         )
 
 
@@ -143,13 +146,21 @@ def transfer(
             raise Stopped
 
 
-def remote_size(url: str, *, timeout: float = 60.0) -> int | None:
-    """Length of the file at `url` in bytes, None where the server does not say. Raises ConnectionError."""
-    try:
-        with (_ask_ftp if urlsplit(url).scheme == "ftp" else _ask_http)(url, 0, 1, None, timeout) as answer:
-            return answer.total
-    except Broken as error:
-        raise ConnectionError(f"{url} {error}") from error.__cause__
+def remote_size(url: str, *, tries: int = 4, delay: float = 1.0, timeout: float = 60.0) -> int | None:
+    """Length of the file at `url` in bytes, None where the server does not say. Raises ConnectionError.
+
+    Parameters as of `transfer`.
+    """
+    ask, attempt = _ask_ftp if urlsplit(url).scheme == "ftp" else _ask_http, 0
+    while True:
+        attempt += 1
+        try:
+            with ask(url, 0, 1, None, timeout) as answer:
+                return answer.total
+        except Broken as error:
+            if error.final or attempt >= tries or error.wait > LONGEST_WAIT:
+                raise ConnectionError(f"{url} {error}") from error.__cause__
+            time.sleep(max(error.wait, delay * 2 ** (attempt - 1)))
 
 
 def _append(ask, url, part, size, verified, chunk, timeout, report, stop):
@@ -220,7 +231,8 @@ def _ask_http(url, start, chunk, stamp, timeout):
         else:
             first, total = 0, int(has["Content-Length"]) if has.get("Content-Length", "").isdigit() else None
             end = total
-        stamp = has.get("ETag") if not has.get("ETag", "W/").startswith("W/") else has.get("Last-Modified")
+        tag = has.get("ETag", "W/")  # the date first: servers that share their work often differ in their tags
+        stamp = has.get("Last-Modified") or (None if tag.startswith("W/") else tag)
         yield Answer(first, end, total, stamp, _pieces(response.iter_content(PIECE), requests.RequestException))
 
 
