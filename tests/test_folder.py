@@ -200,7 +200,7 @@ def test_colour_16_bits_and_several_sizes(tmp_path):
             source = grey(i, (10 + 2 * i, 14, 3)) if top == 255 else grey(i, (10 + 2 * i, 14), np.uint16)[..., None]
             np.testing.assert_allclose(image.raw, np.moveaxis(source, -1, 0) / top, rtol=1e-6)
             np.testing.assert_array_equal(image.masks[0], mask(i, (10 + 2 * i, 14)) > 0)
-    with pytest.raises(ValueError, match="reduce is 4, which does not divide images of 12 × 14 pixels"):
+    with pytest.raises(ValueError, match="reduce is 4, which does not divide images of 14 × 14 pixels"):
         datasets.load(str(tmp_path / "rgb"), reduce=4)
 
 

