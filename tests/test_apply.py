@@ -1,6 +1,8 @@
 """A checkpoint over a Zarr volume: the whole volume's answer, whatever is killed, split or already there."""
 
 import errno
+import hashlib
+import importlib.util
 import json
 import os
 import signal
@@ -15,7 +17,7 @@ import zarr
 from scipy import ndimage
 from torch import nn
 
-from helpers import apply, inference, models, objectives
+from helpers import apply, inference, models, objectives, planning
 from helpers.apply import apply_run, main
 
 OPTIONS = {"scale_nm": 50.0}
@@ -125,6 +127,31 @@ def test_in_blocks_it_is_the_answer_of_the_whole(tmp_path, dims, shape, block, o
     assert found.attrs["complete"] and not (out / ".progress").exists()
 
 
+@pytest.mark.parametrize(("dims", "objective"), [(2, "bce"), (2, "lov"), (3, "tanh_distance")])
+def test_wherever_the_grid_lies_the_answer_stays(tmp_path, monkeypatch, dims, objective):
+    """Boxes shifted by the network's stride, and any others, give the whole volume's answer; with less halo not."""
+    network = make_run(tmp_path / "run", dims=dims, objective=objective)
+    data = smooth((3, 90, 75) if dims == 2 else (33, 38, 29))
+    make_volume(tmp_path / "in.zarr", data)
+    plan = planning.make_plan(tmp_path / "run", tmp_path / "in.zarr", tmp_path / "out.zarr", **QUIET)
+    expected = whole(network, objectives.get(objective), data, dims)
+    stride, rng = network.divisor, np.random.default_rng(0)
+    starts = [np.full(3, k * stride) for k in range(1, 4)] + list(rng.integers(0, np.array(data.shape) - 1, (4, 3)))
+
+    def largest_difference():
+        worst = 0.0
+        for start in starts:
+            start = np.minimum(start, np.array(data.shape) - 1)
+            box = tuple(slice(int(s), min(int(s) + 11, n)) for s, n in zip(start, data.shape, strict=True))
+            found, _ = plan.decode_box(box, "a box")
+            worst = max(worst, float(np.abs(found - expected[(slice(None), *box)]).max()))
+        return worst
+
+    assert largest_difference() < 1e-5
+    monkeypatch.setattr(inference, "halo_of", lambda network: (4,) * dims)
+    assert largest_difference() > 1e-4, "this test must be able to fail"
+
+
 def test_uint8_scores_are_the_scores_within_half_a_step(tmp_path):
     make_run(tmp_path / "run", dims=2, objective="tanh_distance", spacing=8.0)
     make_volume(tmp_path / "in.zarr", smooth((3, 40, 40)), version="0.4", unit="micrometer", spacing=(0.04, 0.01, 0.01))
@@ -201,8 +228,6 @@ def test_an_independent_reader_opens_every_image(tmp_path):
             assert [(a.name, a.unit) for a in multiscale.axes] == [(axis, "nanometer") for axis in "zyx"]
             assert multiscale.datasets[0].coordinateTransformations[0].scale == [12.0, 8.0, 8.0]
     attributes = dict(zarr.open_group(out, mode="r").attrs)
-    import hashlib
-
     digest = hashlib.sha256((tmp_path / "run" / "checkpoints" / "step-000007.pt").read_bytes()).hexdigest()
     assert attributes["settings"]["checkpoint"] == digest and attributes["settings"]["objective"] == "bce"
     assert attributes["settings"]["cuts"] == {"a": 0.5, "b": 0.5} and len(attributes["settings"]["code"]) == 12
@@ -609,3 +634,21 @@ def test_the_command(ready, capsys, monkeypatch):
     assert "begun with other settings (cuts" in capsys.readouterr().err
     assert main(["nowhere", "in.zarr", "x.zarr"]) == 1
     assert "nowhere has no checkpoints" in capsys.readouterr().err
+
+
+def test_the_notebook_applies_a_run_and_goes_on(ready, root):
+    def papermill(*arguments):
+        command = ["papermill", "--no-progress-bar", str(root / "notebooks" / "apply.ipynb"), "out.ipynb", *arguments]
+        environment = os.environ | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+        return subprocess.run(command, cwd=ready, capture_output=True, text=True, env=environment)
+
+    refused = papermill("-p", "source", "in.zarr")
+    assert refused.returncode != 0 and "run is empty: say which, with -p run FOLDER" in refused.stderr
+    instances = "sections" if importlib.util.find_spec("helpers.instances") else "none"
+    call = ["-p", "run", "run", "-p", "source", "in.zarr", "-p", "output", "out.zarr", "-p", "instances", instances]
+    done = papermill(*call)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert zarr.open_group(ready / "out.zarr", mode="r").attrs["complete"]
+    assert (ready / "runs" / "apply" / "applied.png").is_file()
+    other = papermill(*call, "-r", "cut", "0.3")
+    assert other.returncode != 0 and "begun with other settings (cuts" in other.stderr

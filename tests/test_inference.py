@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from helpers import models
+from helpers import inference, models, objectives
 from helpers.inference import predict
 
 
@@ -25,3 +26,75 @@ def test_padding_does_not_touch_what_fits():
 def test_training_mode_is_refused():
     with pytest.raises(ValueError, match="training mode"):
         predict(models.UNet(1, 1), np.zeros((1, 16, 16), np.float32))
+
+
+@pytest.mark.parametrize(("dims", "depth"), [(2, 1), (2, 2), (2, 3), (3, 1)])
+def test_an_impulse_reaches_just_as_far_as_is_computed(dims, depth):
+    """All weights positive and an impulse that wins every maximum: nothing cancels, nothing hides."""
+    network = models.UNet(1, 1, dims=dims, width=1, depth=depth).double().eval()
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.abs_()
+    size = {1: 48, 2: 96, 3: 192}[depth]
+    raw, furthest = torch.full((1, 1, *(size,) * dims), 0.6, dtype=torch.float64), 0
+    with torch.no_grad():
+        before = network(raw)
+        for phase in range(network.divisor):
+            place = size // 2 + phase
+            raw[(..., *(place,) * dims)] += 100
+            changed = (network(raw) != before)[0, 0].nonzero()
+            raw[(..., *(place,) * dims)] -= 100
+            furthest = max(furthest, int((changed - place).abs().max()))
+    assert furthest == inference._unet_reach(depth)
+    assert all(h >= furthest and h % network.divisor == 0 for h in inference.halo_of(network))
+
+
+def test_the_networks_own_receptive_field_comes_first():
+    network = models.UNet(1, 1, width=2, depth=2)
+    network.receptive_field = (44, 21)  # at most (44 + 4) / 2 and (21 + 4) / 2 on one side, in steps of 4
+    assert inference.halo_of(network) == (24, 12)
+
+
+@pytest.mark.parametrize(
+    "norm", [nn.GroupNorm(1, 2), nn.InstanceNorm2d(2), nn.BatchNorm2d(2, track_running_stats=False)]
+)
+def test_what_normalises_by_what_it_sees_is_refused(norm):
+    network = models.UNet(1, 1, width=2, depth=1).eval()
+    inference.check_blockwise(network)
+    network.down[0][1] = norm.eval()
+    with pytest.raises(ValueError, match=rf"layer down.0.1 is {type(norm).__name__}, which normalises by what it sees"):
+        inference.check_blockwise(network)
+
+
+def test_a_network_that_says_it_is_not_blockwise_is_believed():
+    network = models.UNet(1, 1, width=2, depth=1).eval()
+    network.blockwise = False
+    with pytest.raises(ValueError, match="UNet says that its answer depends on the block"):
+        inference.check_blockwise(network)
+    with pytest.raises(ValueError, match="training mode"):
+        inference.check_blockwise(network.train())
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "reach", "bounds"),
+    [
+        ("bce", {}, 0, (0.0, 1.0)),
+        ("square", {}, 0, (-1.0, 1.0)),
+        ("softmax", {}, 0, (0.0, 1.0)),
+        ("signed_distance", {}, 0, None),
+        ("hot_distance", {}, 0, (0.0, 1.0)),
+        ("lov", {"kernel": 3}, 1, (0.0, 1.0)),
+        ("lov", {"kernel": 7, "shape": "disc"}, 3, (0.0, 1.0)),
+        ("lov", {"kernel": 5, "vote": False}, 0, (0.0, 1.0)),
+    ],
+)
+@pytest.mark.parametrize("dims", [2, 3])
+def test_how_far_a_decode_looks_is_measured(name, options, reach, bounds, dims):
+    objective = objectives.get(name, **options)
+    found = inference.probe(objective.decode, 2 * objective.channels(dims), dims)
+    assert found == inference.Decoding((reach,) * dims, 2, bounds)
+
+
+def test_a_decode_that_looks_at_the_whole_image_is_refused():
+    with pytest.raises(ValueError, match="looks further than 16 voxels"):
+        inference.probe(lambda output: output - output.mean(), 1, 2)

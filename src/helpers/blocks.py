@@ -1,5 +1,6 @@
 """A volume in blocks: their grid, the record of those that are done, and labels that agree across their borders."""
 
+import errno
 import itertools
 import os
 import re
@@ -106,8 +107,10 @@ class Record:
     def add(self, index: int) -> None:
         """One write call, at the file's end."""
         file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        line = f"\n{index} done\n".encode()
         try:
-            os.write(file, f"\n{index} done\n".encode())
+            if os.write(file, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         finally:
             os.close(file)
 
