@@ -162,6 +162,8 @@ def test_crops_that_cannot_be_chosen_are_named():
     truth = {"i": np.zeros((4, 4), bool)}
     with pytest.raises(ValueError, match="no objective's prediction"):
         figures.hardest_crop({}, truth, truth, 2)
+    with pytest.raises(ValueError, match="size is 0; expected a side of at least 1"):
+        figures.hardest_crop({"bce": truth}, truth, truth, 0)
     with pytest.raises(ValueError, match="bce has no prediction of i"):
         figures.hardest_crop({"bce": {}}, truth, truth, 2)
     with pytest.raises(ValueError, match=r"\(3, 3\) of bce and \(4, 4\) of the truth"):
@@ -269,6 +271,18 @@ def test_cuts_side_by_side_join_the_same_run_and_say_where_there_is_none():
     labels = [t.get_text() for t in figure.legends[0].get_texts()]
     assert labels == ["one seed", "mean over seeds", "all background", "dilated truth"]
     assert "distance: as published 0.050, natural none, tuned 0.550" in words.of_cuts(values, "IoU")
+
+
+def test_a_metric_that_is_nowhere_defined_still_makes_a_figure():
+    """No run has a value: the figure says none, and numpy warns of nothing."""
+    nothing = pd.DataFrame({"objective": ["bce", "dice"], "split": 0, "seed": 0, "natural": np.nan, "tuned": np.nan})
+    figure = figures.cuts(nothing, "IoU")
+    assert [t.get_text() for t in figure.axes[0].texts] == ["none", "none"]
+    figure = figures.comparison({"tuned": nothing.rename(columns={"tuned": "value"})}, "IoU")
+    assert [t.get_text() for t in figure.axes[0].texts] == ["none", "none"]
+    empty = study().assign(iou_tuned=np.nan)
+    figure = figures.differences(*compared(empty), "IoU")
+    assert figure.axes[0].texts[0].get_text() == "0 seeds: no interval"
 
 
 def test_alt_texts_are_made_of_the_data():

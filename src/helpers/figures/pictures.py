@@ -131,10 +131,12 @@ def hardest_crop(
     Raises
     ------
     ValueError
-        No objective; an objective that lacks an image; shapes that differ; no window half known.
+        No objective; a size under 1; an objective that lacks an image; shapes that differ; no window half known.
     """
     if not predictions:
         raise ValueError("no objective's prediction to choose a crop by; expected at least one")
+    if size < 1:
+        raise ValueError(f"size is {size}; expected a side of at least 1 voxel")
     best = None
     for name, truth in truths.items():
         for objective, found in predictions.items():
