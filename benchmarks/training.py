@@ -29,16 +29,16 @@ FAST = {"schedule": training.Schedule(300, 4, 128, 1e-2), "precision": "auto"}
 BATCH, PATCH, CLASSES = 4, 128, ("mitochondria",)
 
 
-def clock(function, device: torch.device) -> float:
+def clock(function, device: torch.device, now=time.perf_counter) -> float:
     """Seconds of one call."""
-    start = time.perf_counter()
+    start = now()
     function()
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return now() - start
 
 
-def compare(name: str, augmentation: str, precision: str, images, repeats: int, device: torch.device) -> dict:
+def compare(name: str, augmentation: str, precision: str, images, repeats: int, device: torch.device, now) -> dict:
     """The whole step of one objective against the bare one, in turn."""
     objective = objectives.get(name)
     channels = objective.channels(2)
@@ -66,7 +66,7 @@ def compare(name: str, augmentation: str, precision: str, images, repeats: int, 
         if run.step % 60 == 0:
             run.close_interval()
 
-    pairs = [(clock(bare, device), clock(whole, device)) for _ in range(repeats + 5)][5:]
+    pairs = [(clock(bare, device, now), clock(whole, device, now)) for _ in range(repeats + 5)][5:]
     spread = statistics.quantiles([w / b for b, w in pairs], n=4)
     return {
         "objective": name,
@@ -160,6 +160,9 @@ def main() -> None:
     parser.add_argument("--dataset", default="vnc", help="of the steps: vnc or phantom")
     parser.add_argument("--only", choices=("steps", "goal", "cores"), action="append")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of the time to the goal")
+    parser.add_argument(
+        "--cpu-time", action="store_true", help="steps in seconds of this process (a shared machine; with --threads 1)"
+    )
     parser.add_argument("--alone", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -176,10 +179,11 @@ def main() -> None:
         cases += [(name, "flips", "bf16") for name in ("bce", "hot_distance")]
         cases += [(name, "flips", "float32") for name in objectives.names() if name not in (*HELD_TO, *SKIPPED)]
         cases += [("bce", "none", "float32"), ("bce", "affine", "float32"), ("hot_distance", "affine", "float32")]
+        now = time.process_time if arguments.cpu_time else time.perf_counter
         print(f"A training step against a bare one, {device}, {torch.get_num_threads()} threads")
         tables["steps"] = []
         for case in cases:
-            tables["steps"].append(compare(*case, images, arguments.repeats, device))
+            tables["steps"].append(compare(*case, images, arguments.repeats, device, now))
             show(tables["steps"][-1:], head=len(tables["steps"]) == 1)
         for name, reason in SKIPPED.items():
             print(f"left out: {name} ({reason})")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import checkpoints, metrics, models, objectives, training
+from helpers import checkpoints, metrics, models, objectives, steps, training
 from helpers.datasets import known_voxels
 from helpers.inference import scores
 from helpers.postprocess import best_cut
@@ -256,11 +256,12 @@ def test_the_area_ratio_is_that_of_the_worst_class_with_any_truth():
     output[:, 0, 0] = 1.0  # 2 known voxels of 6
     output[:, 1, :2] = 1.0  # 8 of 4
     output[:, 2] = 1.0  # no truth: no ratio
-    assert training._area_ratio(objective, output, masks, known) == pytest.approx(2 / 6)
+    assert steps._area_ratio(objective, output, masks, known) == pytest.approx(2 / 6)
 
 
 def test_clipping_bounds_the_step_and_cosine_falls_from_the_maximum(discs):
     def first_step(**changed):
+        training.seed_everything(0, 1)
         plan = Schedule(**{"steps": 10, "batch": 2, "patch": 16, "learning_rate": 1e-2} | changed)
         run = training.Run(models.UNet(1, 1, width=2, depth=1), objectives.get("bce"), [discs(0)], plan, device="cpu")
         rates = []
@@ -367,6 +368,11 @@ def test_what_does_not_fit_together_is_refused(discs):
         network = models.UNet(grey, channels, width=2, depth=1)
         with pytest.raises(ValueError, match=says):
             train(network, objectives.get(name), [given], plan, device="cpu")
+    training_run = training.Run(models.UNet(1, 1, width=2, depth=1), objectives.get("bce"), [image], plan, device="cpu")
+    draw = training_run.crops.draw  # an array on disk, which nobody has read before, may hold anything
+    training_run.crops.draw = lambda *given: (batch := draw(*given))._replace(raw=batch.raw / 0)
+    with pytest.raises(ValueError, match="step 1: a crop has values that are NaN or infinite"):
+        training_run.advance()
     with pytest.raises(ValueError, match="the network is 3-D, and image disc/0 is 2-D"):
         train(models.UNet(1, 1, width=2, depth=1, dims=3), objectives.get("bce"), [image], plan, device="cpu")
 

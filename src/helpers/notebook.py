@@ -35,6 +35,7 @@ CODE = (
     "phantom",
     "postprocess",
     "schedules",
+    "steps",
     "targets",
     "termination",
     "training",
