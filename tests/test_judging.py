@@ -13,9 +13,13 @@ from helpers import judging, runs, tables
 from helpers.judging import Scale
 
 SCALE = Scale(natural_cut=0.5, published_cut=0.62, link="logit")
-RUN = dict.fromkeys(
-    ("study", "dataset", "objective", "options", "split", "seed", "learning_rate", "steps", "parameters"), 0
-) | dict.fromkeys(("n_weights", "threads", "device", "commit", "code_hash", "judge_hash", "seconds"), 0)
+RUN = (
+    dict.fromkeys(("network", "depth"), 0)
+    | dict.fromkeys(
+        ("study", "dataset", "objective", "options", "split", "seed", "learning_rate", "steps", "parameters"), 0
+    )
+    | dict.fromkeys(("n_weights", "threads", "device", "commit", "code_hash", "judge_hash", "seconds"), 0)
+)
 
 
 @pytest.fixture
@@ -150,7 +154,7 @@ def folder(tmp_path):
         place = tmp_path / f"run-{seed}"
         place.mkdir()
         p = {"study": "s", "dataset": "phantom", "loss": "bce", "classes": "mitochondria", "reduce": 16, "split": 0}
-        p |= {"test": True, "seed": seed, "learning_rate": 0.1, "steps": 3}
+        p |= {"test": True, "seed": seed, "learning_rate": 0.1, "steps": 3, "network": "unet", "depth": 3}
         (place / "parameters.json").write_text(json.dumps(p))
         facts = {"options": {}, "scale": {"natural_cut": 0.5, "published_cut": None, "link": "logit"}}
         facts |= {"n_weights": 1, "threads": 1, "device": "cpu", "commit": "c", "code_hash": "h", "seconds": 1.0}

@@ -16,11 +16,12 @@ INSTANCES = (
 CALIBRATION = ("ece", "mce", "brier", "confidence_foreground", "confidence_background")
 FITS = ("raw", "fitted")
 # What a row is about. No two rows of a table agree in all of these.
-KEY = ("study", "dataset", "objective", "options", "class", "image", "split", "subset", "seed")
+KEY = (
+    *("study", "dataset", "objective", "options", "class", "image", "split", "subset", "seed"),
+    *("network", "depth", "learning_rate", "steps"),
+)
 COLUMNS = (
     *KEY,
-    "learning_rate",
-    "steps",
     "cut",  # the tuned one; the natural and the published cut belong to the objective
     "seed_height_nm",
     *(f"{value}_{cut}" for cut in CUTS for value in (*METRICS, *COUNTS)),
