@@ -10,13 +10,10 @@ import argparse
 import contextlib
 import errno
 import itertools
-import json
-import os
 import shutil
 import signal
-import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +23,7 @@ import torch
 
 from helpers import planning
 from helpers.blocks import Box, Grid, Record, fragments, grow, link, meet, within, work
+from helpers.claims import claim, load, save
 from helpers.volumes import create_image
 
 PROGRESS = ".progress"  # in the output store, until it is complete
@@ -108,7 +106,7 @@ class Application:
 
         self.plan, self.output, self.log = plan, output, log
         self.progress = output / PROGRESS
-        _claim(output, plan.settings, self._create)
+        claim(output, plan.settings, self._create)
         self.root = zarr.open_group(output, mode="r+")
         self.complete = self.root.attrs["complete"]
         if self.complete:
@@ -166,7 +164,7 @@ class Application:
             labels = plan.label_window(name, mask, distance)
             found = fragments(labels, window, core, plan.linked_axes, plan.volume.shape)
             self._array("fragments", name)[core] = found.labels
-            _save(self._shell_file(name, index), where=found.where, label=found.label, counts=[found.n_core, found.n])
+            save(self._shell_file(name, index), where=found.where, label=found.label, counts=[found.n_core, found.n])
 
     def relabel(self, index: int) -> None:
         """The ids of the volume's objects instead of the block's own; what a boundary is goes to the nearest object."""
@@ -197,21 +195,21 @@ class Application:
             path = self.progress / f"ids-{k}.npz"
             if path.exists():
                 continue
-            load = lru_cache(64)(lambda index, name=name: _load(self._shell_file(name, index)))
-            counts = np.array([load(index)["counts"] for index in range(len(plan.label_grid))])
+            read = lru_cache(64)(lambda index, name=name: load(self._shell_file(name, index)))
+            counts = np.array([read(index)["counts"] for index in range(len(plan.label_grid))])
             ids = link(
                 plan.label_grid,
                 counts,
-                lambda index, load=load: (load(index)["where"], load(index)["label"]),
+                lambda index, read=read: (read(index)["where"], read(index)["label"]),
                 plan.linked_axes,
                 any_overlap=plan.exact_components(name),
             )
-            _save(path, ids=ids, first=np.concatenate(([0], np.cumsum(counts[:, 1])[:-1])))
+            save(path, ids=ids, first=np.concatenate(([0], np.cumsum(counts[:, 1])[:-1])))
             self.log(f"link: {ids.max(initial=0)} objects of {name} from {int(counts[:, 0].sum())} pieces")
 
     @lru_cache(16)  # noqa: B019 - lives as long as the process
     def _ids(self, name: str):
-        found = _load(self.progress / f"ids-{self.plan.classes.index(name)}.npz")
+        found = load(self.progress / f"ids-{self.plan.classes.index(name)}.npz")
         return found["ids"], found["first"]
 
     def _finish(self) -> None:
@@ -292,49 +290,6 @@ class Application:
                 yield
         except Timeout:
             raise ValueError(f"another process is at {what} of {self.output}; let it end, or stop it first") from None
-
-
-def _claim(output: Path, settings: Mapping, create: Callable[[Path], None]) -> None:
-    """Create the store, whole or not at all, or see that the one that is there was begun with the same settings."""
-    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        aside = output.parent / f".{output.name}.{socket.gethostname()}.{os.getpid()}.partial"
-        shutil.rmtree(aside, ignore_errors=True)
-        try:
-            create(aside)
-            os.rename(aside, output)
-            return
-        except OSError:
-            if not (output / "zarr.json").exists():  # else another job was first
-                raise
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-    there = planning.settings_of(output)
-    if there is None:
-        raise FileExistsError(f"{output} exists and was not written by this command; choose another output")
-    wanted = json.loads(json.dumps(settings))
-    differing = [
-        f"{key}: {there.get(key)!r} there, {wanted.get(key)!r} now"
-        for key in sorted(there.keys() | wanted.keys())
-        if there.get(key) != wanted.get(key)
-    ]
-    if differing:
-        raise FileExistsError(
-            f"{output} was begun with other settings ({'; '.join(differing)}); choose another output, or delete it"
-        )
-
-
-def _save(path: Path, **arrays) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(f".{os.getpid()}.partial")
-    with aside.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-    os.replace(aside, path)
-
-
-def _load(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path) as found:
-        return dict(found)
 
 
 # --- the command

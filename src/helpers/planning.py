@@ -14,12 +14,12 @@ from torch import nn
 
 from helpers import inference, notebook, objectives
 from helpers.blocks import Box, Grid, grow, within
+from helpers.claims import settings_of
+from helpers.sizes import WINDOW, bytes_per_voxel, choose_block, chunk_of, multiple
 from helpers.volumes import Volume, open_volume
 
-CODE = ("apply", "blocks", "inference", "models", "objectives", "planning", "postprocess", "volumes")
+CODE = ("apply", "blocks", "inference", "models", "objectives", "planning", "postprocess", "sizes", "volumes")
 FACTOR = 2  # by which the spacing may differ from the training's
-WINDOW = {2: 2**20, 3: 2**21}  # voxels at once through a network, at most: more is no faster
-SHARD = 2**21  # voxels of a block of sections, about
 LABEL_BLOCK, LABEL_OVERLAP = {"volume": 96, "sections": 1024}, {"volume": 32, "sections": 128}
 
 
@@ -91,10 +91,10 @@ class Plan:
         inner = grow(box, (*(0,) * lead, *self.decoding.reach), self.volume.shape)
         window, halo = list(inner), inference.halo_of(network)
         for axis, h in enumerate(halo, lead):
-            end = _multiple(self.volume.shape[axis], divisor)
+            end = multiple(self.volume.shape[axis], divisor)
             window[axis] = slice(
                 max(inner[axis].start // divisor * divisor - h, 0),
-                min(_multiple(inner[axis].stop, divisor) + h, end),
+                min(multiple(inner[axis].stop, divisor) + h, end),
             )
         raw = self._read(tuple(window), where)
         raw = np.moveaxis(raw, 0, 1) if lead else raw[None]
@@ -267,7 +267,7 @@ def make_plan(
         raise ValueError(f"overlap is {wide}; expected at least 1 voxel")
     sections = mode == "sections" and len(volume.shape) == 3
     label_block = tuple(
-        min(8 if sections and axis == 0 else side, _multiple(n, 32)) for axis, n in enumerate(volume.shape)
+        min(8 if sections and axis == 0 else side, multiple(n, 32)) for axis, n in enumerate(volume.shape)
     )
     overlaps = tuple(0 if sections and axis == 0 else wide for axis in range(len(volume.shape)))
     settings = {
@@ -305,9 +305,9 @@ def make_plan(
         scores=scores,
         mode=mode,
         grid=Grid(volume.shape, tuple(block)),
-        chunk=_chunk(block, network.dims),
+        chunk=chunk_of(block, network.dims),
         label_grid=Grid(volume.shape, label_block),
-        label_chunk=_chunk(label_block, 2 if sections else 3),
+        label_chunk=chunk_of(label_block, 2 if sections else 3),
         overlap=overlaps,
         batch=batch,
         labeller=label,
@@ -316,88 +316,12 @@ def make_plan(
     )
 
 
-def settings_of(output: Path) -> dict[str, Any] | None:
-    """The settings that a store was begun with; None where there is no store of this command."""
-    try:
-        return json.loads((output / "zarr.json").read_text(encoding="utf-8"))["attributes"]["settings"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
 def code_hash() -> str:
     """First 12 hex digits of the SHA-256 over the modules that an answer depends on."""
     digest = hashlib.sha256()
     for name in CODE:
         digest.update(name.encode() + b"\0" + Path(__file__).with_name(f"{name}.py").read_bytes())
     return digest.hexdigest()[:12]
-
-
-# --- blocks
-
-
-@torch.no_grad()
-def bytes_per_voxel(network: nn.Module) -> float:
-    """Memory that the network's layers take at once for each voxel of its input, about.
-
-    Twice the largest sum of a layer's inputs and output, measured on a small image: what a layer reads is still held
-    by others, and libraries keep copies in a layout of their own.
-    """
-    largest, weights = 0, next(network.parameters())
-    side = 2 * network.divisor
-
-    def see(module, inputs, output):
-        nonlocal largest
-        largest = max(largest, sum(t.numel() * t.element_size() for t in (*inputs, output) if torch.is_tensor(t)))
-
-    hooks = [m.register_forward_hook(see) for m in network.modules() if not list(m.children())]
-    channels = next(m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.Conv3d))).in_channels
-    network(torch.zeros((1, channels, *(side,) * network.dims), device=weights.device, dtype=weights.dtype))
-    for hook in hooks:
-        hook.remove()
-    return 2 * largest / side**network.dims
-
-
-def choose_block(
-    shape: Sequence[int], dims: int, halo: Sequence[int], divisor: int, voxels: float, block: Sequence[int] | None
-) -> tuple[tuple[int, ...], int]:
-    """Size of a block, and how many of its sections go through a 2-D network at once.
-
-    ``voxels`` is what the network may see at once, the halo included. No side is made smaller than the halo, below
-    which nearly all is halo, whatever the memory.
-    """
-    lead, plane = len(shape) - dims, [_multiple(n, divisor) for n in shape[len(shape) - dims :]]
-    if block is not None:
-        if len(block) != len(shape) or min(block) < 1 or any(b % divisor for b in block[lead:]):
-            raise ValueError(
-                f"block is {tuple(block)}; expected {len(shape)} sizes, multiples of {divisor} along the last {dims}"
-            )
-        tile = list(block[lead:])
-    else:
-        side = max(plane)
-        least = _multiple(max(32, *halo), divisor)
-        while side > least and math.prod(min(side + 2 * h, n) for h, n in zip(halo, plane, strict=True)) > voxels:
-            side -= divisor
-        tile = [_multiple(math.ceil(n / math.ceil(n / side)), divisor) for n in plane]
-        tile = [t if t <= 64 else _multiple(t, math.lcm(divisor, 32)) for t in tile]  # sides that chunks can share
-    window = math.prod(min(t + 2 * h, n) for t, h, n in zip(tile, halo, plane, strict=True))
-    if not lead:
-        return tuple(tile), 1
-    batch = max(1, int(voxels // window))
-    if block is not None:
-        return tuple(block), batch
-    deep = batch * max(1, round(SHARD / (batch * math.prod(tile))))
-    deep = min(deep if deep <= 64 else deep // 32 * 32, _multiple(shape[0], 8))
-    return (deep, *tile), min(batch, deep)
-
-
-def _multiple(length: int, of: int) -> int:
-    return -(-length // of) * of
-
-
-def _chunk(block: Sequence[int], dims: int) -> tuple[int, ...]:
-    """Chunks inside a block: what a viewer reads at once."""
-    most = [64] * (len(block) - 2) + [64 if dims == 3 else 256] * 2
-    return tuple(max(d for d in range(1, min(b, m) + 1) if b % d == 0) for b, m in zip(block, most, strict=True))
 
 
 # --- the run

@@ -1,0 +1,76 @@
+"""How large the blocks are that a network goes through, for the memory that it may take."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+WINDOW = {2: 2**20, 3: 2**21}  # voxels at once through a network, at most: more is no faster
+SHARD = 2**21  # voxels of a block of sections, about
+
+
+@torch.no_grad()
+def bytes_per_voxel(network: nn.Module) -> float:
+    """Memory that the network's layers take at once for each voxel of its input, about.
+
+    Twice the largest sum of a layer's inputs and output, measured on a small image: what a layer reads is still held
+    by others, and libraries keep copies in a layout of their own.
+    """
+    largest, weights = 0, next(network.parameters())
+    side = 2 * network.divisor
+
+    def see(module, inputs, output):
+        nonlocal largest
+        largest = max(largest, sum(t.numel() * t.element_size() for t in (*inputs, output) if torch.is_tensor(t)))
+
+    hooks = [m.register_forward_hook(see) for m in network.modules() if not list(m.children())]
+    channels = next(m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.Conv3d))).in_channels
+    network(torch.zeros((1, channels, *(side,) * network.dims), device=weights.device, dtype=weights.dtype))
+    for hook in hooks:
+        hook.remove()
+    return 2 * largest / side**network.dims
+
+
+def choose_block(
+    shape: Sequence[int], dims: int, halo: Sequence[int], divisor: int, voxels: float, block: Sequence[int] | None
+) -> tuple[tuple[int, ...], int]:
+    """Size of a block, and how many of its sections go through a 2-D network at once.
+
+    ``voxels`` is what the network may see at once, the halo included. No side is made smaller than the halo, below
+    which nearly all is halo, whatever the memory.
+    """
+    lead, plane = len(shape) - dims, [multiple(n, divisor) for n in shape[len(shape) - dims :]]
+    if block is not None:
+        if len(block) != len(shape) or min(block) < 1 or any(b % divisor for b in block[lead:]):
+            raise ValueError(
+                f"block is {tuple(block)}; expected {len(shape)} sizes, multiples of {divisor} along the last {dims}"
+            )
+        tile = list(block[lead:])
+    else:
+        side = max(plane)
+        least = multiple(max(32, *halo), divisor)
+        while side > least and math.prod(min(side + 2 * h, n) for h, n in zip(halo, plane, strict=True)) > voxels:
+            side -= divisor
+        tile = [multiple(math.ceil(n / math.ceil(n / side)), divisor) for n in plane]
+        tile = [t if t <= 64 else multiple(t, math.lcm(divisor, 32)) for t in tile]  # sides that chunks can share
+    window = math.prod(min(t + 2 * h, n) for t, h, n in zip(tile, halo, plane, strict=True))
+    if not lead:
+        return tuple(tile), 1
+    batch = max(1, int(voxels // window))
+    if block is not None:
+        return tuple(block), batch
+    deep = batch * max(1, round(SHARD / (batch * math.prod(tile))))
+    deep = min(deep if deep <= 64 else deep // 32 * 32, multiple(shape[0], 8))
+    return (deep, *tile), min(batch, deep)
+
+
+def multiple(length: int, of: int) -> int:
+    """The next multiple of ``of``."""
+    return -(-length // of) * of
+
+
+def chunk_of(block: Sequence[int], dims: int) -> tuple[int, ...]:
+    """Chunks inside a block: what a viewer reads at once."""
+    most = [64] * (len(block) - 2) + [64 if dims == 3 else 256] * 2
+    return tuple(max(d for d in range(1, min(b, m) + 1) if b % d == 0) for b, m in zip(block, most, strict=True))
