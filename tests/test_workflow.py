@@ -42,11 +42,12 @@ def test_a_study_ends_in_one_table_and_a_book(tiny_study):
     assert summary["objective"].tolist() == ["bce", "tanh_distance", "hot_distance"]
 
 
-def test_finished_runs_are_not_run_again_and_a_changed_figure_trains_nothing(tiny_study):
+def test_finished_runs_are_not_run_again_and_a_changed_figure_or_judge_trains_nothing(tiny_study):
     assert planned(tiny_study) == {}
     helpers = tiny_study / "src" / "helpers"
     for name, again in {
         "figures/style": {"download", "targets", "analysis", "assemble", "book", "all"},
+        "judging": {"analysis", "assemble", "book", "all"},
         "losses": {"targets", "train", "analysis", "assemble", "book", "all"},
     }.items():
         with edited(helpers / f"{name}.py", lambda source: source + "# changed\n"):
