@@ -37,10 +37,10 @@ def test_a_whole_study_gives_every_figure_table_and_number(root, whole):
     result = analyse(root, whole)
     assert result.returncode == 0, result.stderr[-3000:]
     files = {path.name for path in (whole / "results").iterdir()}
-    names = "comparison differences cuts-mitochondria cuts-membranes reliability-mitochondria reliability-membranes"
+    names = "comparison differences cuts cuts-membranes reliability reliability-membranes"
     names += " curves panels panels-membranes"
     assert {f"{name}.{kind}" for name in names.split() for kind in ("png", "svg")} <= files
-    tables = ("rows", "summary", "means", "levels", "differences", "comparison")
+    tables = ("rows", "summary", "means", "levels", "differences", "comparison", "verdicts", "trivial")
     assert {f"{name}.csv" for name in tables} <= files
     comparison = pd.read_csv(whole / "results/comparison.csv")
     assert len(comparison) == 3 * 2 and set(comparison["n_units"]) == {8} and comparison["low"].notna().all()
