@@ -42,11 +42,12 @@ def test_a_study_ends_in_one_table_and_a_book(tiny_study):
     assert summary["objective"].tolist() == ["bce", "tanh_distance", "hot_distance"]
 
 
-def test_finished_runs_are_not_run_again_and_a_changed_figure_trains_nothing(tiny_study):
+def test_finished_runs_are_not_run_again_and_a_changed_figure_or_judge_trains_nothing(tiny_study):
     assert planned(tiny_study) == {}
     helpers = tiny_study / "src" / "helpers"
     for name, again in {
         "figures/style": {"download", "targets", "analysis", "assemble", "book", "all"},
+        "judging": {"analysis", "assemble", "book", "all"},
         "losses": {"targets", "train", "analysis", "assemble", "book", "all"},
     }.items():
         with edited(helpers / f"{name}.py", lambda source: source + "# changed\n"):
@@ -86,9 +87,9 @@ def test_publishing_puts_the_study_into_the_book_and_the_readme_and_refuses_a_qu
     command += ["build/tiny/notebooks/analysis.ipynb", "build/tiny/runs/bce-seed0.ipynb=bce.ipynb"]
     subprocess.run(command, cwd=tiny_study, check=True)
     lines = readme.read_text().splitlines()
-    summary = (results / "summary.csv").read_text().splitlines()
+    verdicts = (results / "verdicts.csv").read_text().splitlines()
     assert lines[0] == "before" and lines[-1] == "after" and "old" not in lines
-    assert [line.strip("| ").split(" | ") for line in (lines[2], lines[4])] == [row.split(",") for row in summary[:2]]
+    assert [line.strip("| ").split(" | ") for line in (lines[2], lines[4])] == [row.split(",") for row in verdicts[:2]]
     assert sorted(path.name for path in (book / "runs").iterdir()) == ["analysis.ipynb", "bce.ipynb"]
     contents = (book / "_toc.yml").read_text()
     assert "runs/bce" in contents and "runs/tanh_distance" not in contents

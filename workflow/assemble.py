@@ -1,6 +1,7 @@
 """The book of one study: the preprint's pages around that study's executed notebooks and results."""
 
 import argparse
+import csv
 import json
 import shutil
 import sys
@@ -17,7 +18,7 @@ def main() -> None:
     parser.add_argument("--pages", type=Path, help="folder of the preprint's pages to copy; none: add to what is there")
     parser.add_argument("--results", type=Path, required=True, help="folder of the study's tables and figures")
     parser.add_argument("--announcement", default="", help="shown on top of every page")
-    parser.add_argument("--readme", type=Path, help="file whose results table is written anew, from summary.csv")
+    parser.add_argument("--readme", type=Path, help="file whose results table is written anew, from verdicts.csv")
     parser.add_argument("book", type=Path, help="folder of the book")
     parser.add_argument("notebooks", nargs="+", help="executed notebooks, FILE or, for a run, FILE=NAME.ipynb")
     arguments = parser.parse_args()
@@ -30,7 +31,7 @@ def main() -> None:
     if arguments.announcement:
         announce(arguments.announcement, arguments.book / "_config.yml")
     if arguments.readme:
-        arguments.readme.write_text(with_results(arguments.readme.read_text(), arguments.results / "summary.csv"))
+        arguments.readme.write_text(with_results(arguments.readme.read_text(), arguments.results / "verdicts.csv"))
 
 
 def not_of_the_pages(folder: str, names: list[str]) -> list[str]:
@@ -60,9 +61,10 @@ def publish(notebooks: Iterable[str], results: Path, book: Path) -> None:
     (book / "_toc.yml").write_text(yaml.safe_dump(contents, sort_keys=False, allow_unicode=True))
 
 
-def with_results(text: str, summary: Path) -> str:
+def with_results(text: str, table: Path) -> str:
     """A text with the table between its results marks made anew."""
-    rows = [line.split(",") for line in summary.read_text().splitlines()]
+    with table.open(newline="") as file:
+        rows = list(csv.reader(file))
     lines = [f"| {' | '.join(row)} |" for row in [rows[0], ["---"] * len(rows[0]), *rows[1:]]]
     before, rest = text.split(START)
     _, after = rest.split(END)

@@ -60,8 +60,9 @@ class Run:
         elif augmentation == "affine":  # a turned and shrunk crop shows what lies further out, for every objective
             sides = sides_of(schedule.patch, len(self.spacing))
             margin = tuple(m + math.ceil(AFFINE_REACH * side) for m, side in zip(margin, sides, strict=True))
-        balanced = {"balance": schedule.balance} if schedule.balance else {}
-        self.crops = Crops(images, schedule.patch, margin, self._encode if self.whole else None, **balanced)
+        self.crops = Crops(
+            images, schedule.patch, margin, self._encode if self.whole else None, balance=schedule.balance
+        )
         self.generator = torch.Generator().manual_seed(seed)
         network.to(self.device, memory_format=_layout(network.dims, self.device))
         network.train()

@@ -170,7 +170,7 @@ def panels(
     title: str,
     bar: float,
     known: np.ndarray | None = None,
-    columns: int = 5,
+    columns: int = 6,
     height: float = 2.4,
 ) -> Figure:
     """Image and truth, then for each objective its score above its errors, all of one crop.
@@ -206,6 +206,7 @@ def panels(
             )
         )
     rows = []
+    columns = -(-len(both) // -(-len(both) // columns))  # as many a row as leaves the fewest gaps
     for start in range(0, len(both), columns):
         rows += [list(row) for row in zip(*both[start : start + columns], strict=True)]
     figure = tiles(rows, height=height)

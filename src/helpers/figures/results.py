@@ -190,8 +190,8 @@ def reliability(pooled, per_seed=None) -> Figure:
         The same with a column seed (and split, where there are several): a thin line for each.
     """
     order = list(dict.fromkeys(pooled["objective"]))
-    columns = min(len(order), 4)
-    rows = -(-len(order) // columns)
+    rows = -(-len(order) // 5)
+    columns = -(-len(order) // rows)
     figure, axes = plt.subplots(
         rows, columns, figsize=(2.6 * columns + 0.3, 2.75 * rows + 0.5), sharex=True, sharey=True, squeeze=False,
         layout="constrained",
