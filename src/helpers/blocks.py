@@ -165,7 +165,7 @@ def work(
         gate.wait()
         try:
             drain()
-        except BaseException as error:  # noqa: BLE001 - raised below, in the calling thread
+        except BaseException as error:
             errors.append(error)
         finally:
             end.set()
