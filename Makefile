@@ -9,7 +9,7 @@ READY := .venv/.ready
 SNAKEMAKE := snakemake --snakefile workflow/Snakefile --quiet host rules reason
 
 .DEFAULT_GOAL := help
-.PHONY: help paper test test-all book study unlock publish lab address lint bench clean
+.PHONY: help paper test test-all book study unlock publish data lab address lint bench clean
 
 help:  ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -27,6 +27,9 @@ unlock: $(READY)  ## after a study was killed: make unlock STUDY=vnc, then make 
 publish: $(READY)  ## put a finished study's notebooks and results into book/: make publish STUDY=vnc
 	@test "$(origin STUDY)" = "command line" || { echo "say which study: make publish STUDY=vnc" >&2; exit 1; }
 	$(SNAKEMAKE) --config study=$(STUDY) -- publish
+
+data: $(READY)  ## make the book's pages of data anew, from the published images: commit first
+	python workflow/data_pages.py vnc fib25 drishti
 
 book: $(READY)  ## build the published preprint from the committed runs
 	jupyter-book build book -W -n --keep-going

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from servers import serve
 
+from helpers import datasets
 from helpers.datasets import cellmap, known_voxels, s3, store
 
 zarr = pytest.importorskip("zarr")
@@ -135,6 +136,28 @@ def test_second_preparation_asks_for_nothing(published, folders):
         assert path.stat().st_ino != before and cellmap.about()["classes"] == ["er"]
         assert len(server.asked) < asked  # what is there is not fetched again
         assert len(server.asked) == len(set(server.asked))
+
+
+def test_crops_and_classes_stay_what_they_were_made(published, folders):
+    with serve(published[0]) as server:
+        path = prepare(server, crops="jrc_x/crop1, jrc_x/4,jrc_x/crop9", classes="mito,er")
+        before, asked = path.stat().st_ino, len(server.asked)
+        cellmap.prepare(False, bucket=server.url)
+        assert path.stat().st_ino == before and len(server.asked) == asked
+    assert datasets.classes("cellmap") == ("mito", "er")
+    loaded = datasets.load("cellmap", "er", reduce=3)
+    assert loaded.classes == ("er",) and loaded.train[0].spacing == (12.0, 12.0)
+
+
+@pytest.mark.parametrize("reduce", [1, 3])
+def test_lazily_loaded_they_are_the_same(published, folders, reduce):
+    with serve(published[0]) as server:
+        prepare(server)
+    held, lazy = (datasets.load("cellmap", reduce=reduce, lazy=lazy) for lazy in (False, True))
+    for one, other in zip(held.train + held.validation, lazy.train + lazy.validation, strict=True):
+        assert one.name == other.name and one.spacing == other.spacing
+        for array in ("raw", "masks", "annotated", "known"):
+            np.testing.assert_array_equal(np.asarray(getattr(other, array)), getattr(one, array))
 
 
 def test_crops_stay_apart_in_every_split(published, folders):

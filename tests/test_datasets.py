@@ -22,7 +22,8 @@ needs_real = pytest.mark.skipif(
 
 
 def test_names_and_classes():
-    assert datasets.names() == ["vnc", "fib25", "drishti", "urocell", "phantom"]
+    every = ["vnc", "fib25", "drishti", "urocell", "mitolab", "cem1500k", "cellmap", "phantom"]
+    assert datasets.names() == every
     assert datasets.classes("vnc") == ("membranes", "mitochondria", "synapses")
 
 
@@ -179,7 +180,8 @@ def test_prepare_phantom_has_nothing_to_do(phantom):
         (
             ("phantm",),
             {},
-            "vnc, fib25, drishti, urocell, phantom, or the path of a folder. Did you mean 'phantom'?",
+            "vnc, fib25, drishti, urocell, mitolab, cem1500k, cellmap, phantom, or the path of a folder. "
+            "Did you mean 'phantom'?",
         ),
         ((None,), {}, "unknown data set None"),
         (("phantom", ["c"]), {}, "no class 'c'; it has a, b"),
@@ -192,12 +194,62 @@ def test_prepare_phantom_has_nothing_to_do(phantom):
         (("phantom",), {"split": 5}, "split is 5; the phantom has 5 splits, 0 to 4"),
         (("phantom",), {"split": -1}, "split is -1"),
         (("phantom",), {"split": "0"}, "split is '0'; expected a whole number"),
+        (("phantom",), {"by": "image"}, "data set 'phantom' has no such parameter (its parameters: none)"),
+        (("mitolab",), {"crops": "x/1"}, "crops is set to 'x/1', but data set 'mitolab' has no such parameter"),
+        (("cem1500k",), {}, "data set 'cem1500k' has no labels, so there is nothing to load: CEM1.5M, unlabelled"),
     ],
 )
 def test_refusals_say_what_was_expected(phantom, arguments, options, says):
     with pytest.raises(ValueError) as caught:
         datasets.load(*arguments, **options)
     assert says in str(caught.value)
+
+
+def test_parameters_reach_the_data_set_that_has_them_and_no_other(monkeypatch, phantom):
+    seen = []
+
+    def prepare(progress=True, *, size=1.0):
+        seen.append(("prepare", size))
+
+    def read(reduce, split, test, *, by="volume"):
+        seen.append(("read", by))
+        return original(reduce, split, test)
+
+    original = synthetic.read
+    monkeypatch.setattr(synthetic, "PARAMETERS", {"size": 1.0, "by": "volume"}, raising=False)
+    monkeypatch.setattr(synthetic, "prepare", prepare)
+    monkeypatch.setattr(synthetic, "read", read)
+    datasets.prepare("phantom", progress=False, size=3.0)
+    datasets.load("phantom", reduce=64)
+    datasets.load("phantom", reduce=64, by="image")
+    datasets.load("phantom", reduce=64, size=2.0)
+    expected = [("prepare", 3.0), ("read", "volume"), ("read", "image"), ("prepare", 2.0), ("read", "volume")]
+    assert seen == expected
+    with pytest.raises(ValueError, match="sise is set to 2, .*its parameters: size, by"):
+        datasets.prepare("phantom", sise=2)
+
+
+def test_a_notebooks_parameters_are_chosen_by_data_set():
+    offered = {"pixel_size": 0.0, "by": "volume", "confirm": False, "crops": "", "classes": ""}
+    for name in datasets.names():
+        assert datasets.choose_parameters(name, offered) == {}
+    assert datasets.choose_parameters("mitolab", offered | {"pixel_size": 6.0}) == {"pixel_size": 6.0}
+    assert datasets.choose_parameters("cellmap", offered | {"crops": "a/1"}) == {"crops": "a/1"}
+    for key, value in {"pixel_size": 6.0, "by": "image", "confirm": True, "crops": "a/1", "classes": "er"}.items():
+        with pytest.raises(ValueError, match=f"{key} is set to {value!r}, but data set 'vnc' has no such parameter"):
+            datasets.choose_parameters("vnc", offered | {key: value})
+
+
+@pytest.mark.parametrize("reduce", [15, 16, 17, 31])
+def test_sums_of_large_blocks_do_not_overflow(reduce):
+    half = reduce * reduce // 2
+    masks = np.zeros((2, reduce * reduce), bool)
+    masks[0, : half + 1], masks[1, :half] = True, True  # just more than half, and half or just less
+    masks = masks.reshape(2, reduce, reduce)
+    for dtype in (np.uint8, np.uint16):
+        raw = np.full((1, reduce, reduce), np.iinfo(dtype).max, dtype)
+        small = store.reduce_image(raw, masks, np.ones_like(masks), reduce)
+        assert small[0].item() == 1 and small[1].ravel().tolist() == [True, False] and small[2].all()
 
 
 def test_split_without_images_is_refused(monkeypatch, phantom):

@@ -123,6 +123,32 @@ def test_split_by_volume_keeps_sources_apart_and_by_image_does_not(folders):
         mitolab.read(4, 7, True)
 
 
+def test_lazily_loaded_they_are_the_same(folders, monkeypatch):
+    monkeypatch.setattr(mitolab, "STACK", 3000)
+    with serve({mitolab.ARCHIVE: published(images())}) as server:
+        prepare(server, pixel_size=5.0)
+    for reduce, by in ((1, "volume"), (3, "image")):
+        held = datasets.load("mitolab", reduce=reduce, by=by, test=True)
+        lazy = datasets.load("mitolab", reduce=reduce, by=by, test=True, lazy=True)
+        for role in ("train", "validation", "test"):
+            for one, other in zip(getattr(held, role), getattr(lazy, role), strict=True):
+                assert one.name == other.name and one.spacing == other.spacing == (5.0 * reduce,) * 2
+                assert not isinstance(other.raw, np.ndarray) and other.raw._arrays[0]._direct
+                for array in ("raw", "masks", "annotated", "known"):
+                    assert getattr(other, array).shape == getattr(one, array).shape
+                    np.testing.assert_array_equal(np.asarray(getattr(other, array)), getattr(one, array))
+
+
+def test_pixel_size_stays_what_it_was_made(folders):
+    with serve({mitolab.ARCHIVE: published(images())}) as server:
+        path = prepare(server, pixel_size=5.0)
+        before = path.stat().st_ino
+        assert prepare(server).stat().st_ino == before
+    assert datasets.load("mitolab").train[0].spacing == (5.0, 5.0)
+    with pytest.raises(ValueError, match="by is 'patch'"):
+        datasets.load("mitolab", by="patch")
+
+
 def test_split_is_the_same_for_ever():
     names = [f"source{i}" for i in range(20)]
     roles = mitolab.split_names(names, 0)
@@ -179,7 +205,7 @@ def test_bad_archives(folders, change, more, says):
     assert not (folders[1] / "mitolab.zarr").exists()
 
 
-@pytest.mark.parametrize("size", [0, -1, float("nan"), float("inf")])
+@pytest.mark.parametrize("size", [-1, float("nan"), float("inf")])
 def test_bad_pixel_size(folders, size):
     with pytest.raises(ValueError, match="expected nanometres"):
         mitolab.prepare(False, pixel_size=size)

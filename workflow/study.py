@@ -59,11 +59,13 @@ def _check(study: dict, path: Path) -> None:
         _check_parameters(own, takes, path)
     _check_parameters(study["parameters"], takes, path)
     data = study["parameters"].get("dataset", "phantom")
-    if data not in datasets.names():
-        raise ValueError(f"dataset {data!r} of {path}: expected one of {', '.join(datasets.names())}")
+    try:
+        classes = datasets.classes(data)  # of a folder too: its files are looked at, and no pixel is read
+    except ValueError as error:
+        raise ValueError(f"dataset of {path}: {error}") from error
     for name in study["parameters"].get("classes", "mitochondria").split(","):
-        if name.strip() not in datasets.classes(data):
-            raise ValueError(f"class {name!r} of {path}: {data} has {', '.join(datasets.classes(data))}")
+        if name.strip() not in classes:
+            raise ValueError(f"class {name.strip()!r} of {path}: {data} has {', '.join(classes) or 'no labels'}")
 
 
 def _check_parameters(parameters: dict, takes: dict[str, str], path: Path) -> None:

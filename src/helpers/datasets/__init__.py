@@ -5,12 +5,15 @@ A data set is one module of this folder with four functions, entered in ``_SOURC
 - ``about() -> dict``: its ``title``, ``classes``, ``excludes``, ``source``, ``licence``, ``citation``, and where
   they differ from the defaults: ``boundaries`` (none), ``reduce`` (1: the reduction when none is asked for),
   ``unit`` (``"nm"``; ``"pixel"`` where the size of a pixel is not known), ``pictures`` (True; False where its
-  pictures may not be shown);
+  pictures may not be shown), ``spacing`` (what must be said of the spacing);
 - ``source_hashes() -> dict``: path of each published file -> its hash;
 - ``prepare(progress) -> Path | None``: download, verify and store, whatever of it is still to be done;
 - ``read(reduce, split, test, lazy) -> dict`` from ``"train"``, ``"validation"`` and ``"test"`` to lists of
   ``(name, raw, masks, annotated, spacing)``, shaped as in `Image`, with all classes of the data set;
-- and, where it has numbered objects beyond its masks, ``instances(name, role, reduce, split)``: see `instances`.
+- and, where it has numbered objects beyond its masks, ``instances(objects, role, split)``: see `instances`.
+
+A data set with parameters of its own has ``PARAMETERS``, from their names to their defaults; its ``prepare`` and
+``read`` take those that concern them, by name.
 
 A name that is a path is a folder of the reader's own: `helpers.datasets.folder` says how it is laid out.
 
@@ -21,13 +24,14 @@ import difflib
 import inspect
 import operator
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from helpers.datasets import drishti, fib25, synthetic, urocell, vnc
+from helpers.datasets import cellmap, cem1500k, drishti, fib25, mitolab, synthetic, urocell, vnc
 from helpers.datasets.fetch import downloads_folder
 from helpers.datasets.folder import Folder
 from helpers.datasets.store import prepared_folder, reduce_image
@@ -38,6 +42,7 @@ __all__ = [
     "Image",
     "Piece",
     "about",
+    "choose_parameters",
     "classes",
     "downloads_folder",
     "instances",
@@ -50,7 +55,16 @@ __all__ = [
     "source_hashes",
 ]
 
-_SOURCES = {"vnc": vnc, "fib25": fib25, "drishti": drishti, "urocell": urocell, "phantom": synthetic}
+_SOURCES = {
+    "vnc": vnc,
+    "fib25": fib25,
+    "drishti": drishti,
+    "urocell": urocell,
+    "mitolab": mitolab,
+    "cem1500k": cem1500k,
+    "cellmap": cellmap,
+    "phantom": synthetic,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +159,22 @@ def classes(name: str) -> tuple[str, ...]:
     return tuple(_source(name).about()["classes"])
 
 
-def prepare(name: str, *, progress: bool = True) -> Path | None:
+def choose_parameters(name: str, offered: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the parameters that a notebook offers to every data set, those of this one that are not at their default.
+
+    Raises
+    ------
+    ValueError
+        A parameter that this data set does not have is set to something else than its default elsewhere: it would be
+        ignored, and the data would not be what they seem.
+    """
+    mine = _parameters(name)
+    every = {key: default for source in _SOURCES.values() for key, default in getattr(source, "PARAMETERS", {}).items()}
+    chosen = {key: value for key, value in offered.items() if value != every[key]}
+    return _known_parameters(name, mine, chosen)
+
+
+def prepare(name: str, *, progress: bool = True, **parameters: Any) -> Path | None:
     """Download and verify data set `name` and write its Zarr store; a second call finds all of it done.
 
     Parameters
@@ -154,20 +183,25 @@ def prepare(name: str, *, progress: bool = True) -> Path | None:
         One of `names`, or the path of a folder (`helpers.datasets.folder`).
     progress : bool
         Report downloads on stderr: a bar on a terminal, else a few lines.
+    **parameters
+        Those that the data set has: ``mitolab`` takes ``pixel_size``, ``cem1500k`` ``confirm``, ``cellmap`` ``crops``
+        and ``classes``; each is described in its module.
 
     Returns
     -------
     Path or None
-        The store in `prepared_folder`; None for a data set that is computed and needs no preparation.
+        The store in `prepared_folder`; None for a data set that is computed and needs no preparation, and for
+        ``cem1500k``, which has no labels and stays an archive.
 
     Raises
     ------
     ValueError
-        Unknown name, or a file whose bytes are not the published ones.
+        Unknown name or parameter, or a file whose bytes are not the published ones.
     OSError
-        The server does not answer (ConnectionError), or a folder cannot be written to.
+        The server does not answer (ConnectionError), there is no room, or a folder cannot be written to.
     """
-    return _source(name).prepare(progress)
+    source = _source(name)
+    return source.prepare(progress, **_taken_by(source.prepare, _known_parameters(name, _parameters(name), parameters)))
 
 
 def source_hashes(name: str) -> dict[str, str]:
@@ -186,6 +220,7 @@ def load(
     split: int = 0,
     test: bool = False,
     lazy: bool = False,
+    **parameters: Any,
 ) -> Dataset:
     """Images of data set `name`, prepared first where that is still to be done.
 
@@ -206,15 +241,23 @@ def load(
     lazy : bool
         Leave the images in the store, to be read window by window, as `helpers.crops` does: for data that do not
         fit in memory.
+    **parameters
+        As of `prepare`, and ``by`` of ``mitolab``. Without any, a store that is there is taken as it was prepared.
 
     Raises
     ------
     ValueError
-        An unknown data set, class or split, or a `reduce` that does not divide the images.
+        An unknown data set, class, split or parameter, a `reduce` that does not divide the images, or a data set
+        without labels.
     OSError
         See `prepare`.
     """
-    source, said = _source(name), about(name)
+    source, own = _source(name), _known_parameters(name, _parameters(name), parameters)
+    if _taken_by(source.prepare, own):
+        prepare(name, **own)
+    said = about(name)
+    if not said["classes"]:
+        raise ValueError(f"data set {name!r} has no labels, so there is nothing to load: {said['title']}")
     every, chosen = tuple(said["classes"]), _chosen(name, said["classes"], classes)
     reduce, split = _whole("reduce", said["reduce"] if reduce is None else reduce), _whole("split", split)
     if reduce < 1:
@@ -223,7 +266,7 @@ def load(
         raise ValueError(f"lazy is True, but data set {name!r} is made in memory; load it without lazy")
     index = [every.index(c) for c in chosen]
     roles = {"train": (), "validation": (), "test": ()}
-    read = source.read(reduce, split, test, **({"lazy": True} if lazy else {}))
+    read = source.read(reduce, split, test, **({"lazy": True} if lazy else {}), **_taken_by(source.read, own))
     for role, parts in read.items():
         roles[role] = tuple(_image(*part, every, index, said["excludes"]) for part in parts)
     for role, images in roles.items():
@@ -314,6 +357,26 @@ def _source(name):
     near = difflib.get_close_matches(str(name), _SOURCES, 1, 0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"unknown data set {name!r}; there are {', '.join(_SOURCES)}, or the path of a folder.{hint}")
+
+
+def _parameters(name):
+    """Parameters that data set `name` has of its own, with their defaults."""
+    return dict(getattr(_source(name), "PARAMETERS", {}))
+
+
+def _known_parameters(name, mine, given):
+    for key, value in given.items():
+        if key not in mine:
+            raise ValueError(
+                f"{key} is set to {value!r}, but data set {name!r} has no such parameter (its parameters: "
+                f"{', '.join(mine) or 'none'}); leave {key} out, or choose another data set"
+            )
+    return dict(given)
+
+
+def _taken_by(function, given):
+    takes = inspect.signature(function).parameters
+    return {key: value for key, value in given.items() if key in takes}
 
 
 def _chosen(name, every, wanted):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.datasets import store
+from helpers.datasets import store, windows
 from helpers.datasets.fetch import downloads_folder, fetch
 from helpers.datasets.mitolab import split_names, written_hashes
 from helpers.datasets.s3 import list_objects
@@ -25,6 +25,7 @@ from helpers.datasets.s3 import list_objects
 BUCKET = "https://janelia-cosem-datasets.s3.amazonaws.com"
 CROPS = tuple(f"jrc_hela-2/crop{number}" for number in (1, 3, 4, 9, 113, 155))
 CLASSES = ("mito", "er", "nuc", "pm", "ves", "endo", "lyso", "ld", "golgi", "ecs")
+PARAMETERS = {"crops": "", "classes": ""}
 EM, GROUNDTRUTH = "recon-1/em/fibsem-uint8", "recon-1/labels/groundtruth"
 TOLERANCE = 0.05  # voxels by which a crop may miss the image's grid
 
@@ -85,8 +86,8 @@ def list_crops(dataset: str, *, bucket: str = BUCKET, **options) -> list[str]:
 def prepare(
     progress: bool = True,
     *,
-    crops: tuple[str, ...] = CROPS,
-    classes: tuple[str, ...] = CLASSES,
+    crops: str | tuple[str, ...] = "",
+    classes: str | tuple[str, ...] = "",
     bucket: str = BUCKET,
     tries: int = 4,
     delay: float = 1.0,
@@ -97,10 +98,11 @@ def prepare(
     ----------
     progress, tries, delay
         As in `helpers.datasets.fetch.fetch`.
-    crops : sequence of str
-        ``<data set>/crop<N>``, or ``<data set>/<N>``; `list_crops` tells which there are.
-    classes : sequence of str
-        Of those in `ATOMS`; in a crop without a class, the class is not annotated.
+    crops : sequence of str, or str
+        ``<data set>/crop<N>``, or ``<data set>/<N>``; `list_crops` tells which there are. A text is split at its
+        commas; an empty one stands for those of the store that is there, else `CROPS`.
+    classes : sequence of str, or str
+        Of those in `ATOMS`, in the same way, else `CLASSES`. In a crop without a class, the class is not annotated.
     bucket : str
         Where the volumes are published.
 
@@ -116,9 +118,11 @@ def prepare(
     ConnectionError, OSError
         As `helpers.datasets.fetch.fetch`.
     """
-    crops, classes, path = _crops(crops), _classes(classes), _path()
-    stated = {"(crops)": " ".join("/".join(crop) for crop in crops), "(classes)": " ".join(classes)}
+    path = _path()
     written = written_hashes(path)
+    crops = _crops(_given(crops, written.get("(crops)", "").split() or CROPS))
+    classes = _classes(_given(classes, written.get("(classes)", "").split() or CLASSES))
+    stated = {"(crops)": " ".join("/".join(crop) for crop in crops), "(classes)": " ".join(classes)}
     if stated.items() <= written.items() and store.is_current(path, written):
         return path
     folder, options = downloads_folder() / "cellmap", {"tries": tries, "delay": delay}
@@ -147,7 +151,7 @@ def prepare(
     return path
 
 
-def read(reduce: int, split: int, test: bool) -> dict[str, list]:
+def read(reduce: int, split: int, test: bool, lazy: bool = False) -> dict[str, list]:
     """Sections of the crops of one split, as `helpers.datasets` describes: no crop is in two parts.
 
     The store is taken as it is, of whatever crops it was prepared; without one, that of the default crops is made.
@@ -164,12 +168,10 @@ def read(reduce: int, split: int, test: bool) -> dict[str, list]:
         if role == "test" and not test:
             continue
         sections = range(store.count_sections(path, volumes[crop]))
-        *arrays, scale = store.read_sections(path, volumes[crop], classes, sections)
-        height, width = (side - side % reduce for side in arrays[0].shape[1:])
-        for z, *section in zip(sections, *arrays, strict=True):
-            raw, masks, annotated = (array[..., :height, :width] for array in section)
-            reduced = store.reduce_image(raw[None], masks, annotated, reduce)
-            parts[role].append((f"{crop}/{z:03d}", *reduced, (scale[1] * reduce, scale[2] * reduce)))
+        scale = store.read_scale(path, volumes[crop])
+        images = windows.read_stack(path, volumes[crop], classes, sections, reduce, lazy, trim=True)
+        for z, image in zip(sections, images, strict=True):
+            parts[role].append((f"{crop}/{z:03d}", *image, (scale[1] * reduce, scale[2] * reduce)))
     return parts
 
 
@@ -206,9 +208,15 @@ def _path():
     return store.prepared_folder() / "cellmap.zarr"
 
 
+def _given(several, default):
+    if not isinstance(several, str):
+        return several
+    return tuple(one.strip() for one in several.split(",")) if several.strip() else default
+
+
 def _crops(crops):
     found = []
-    for crop in (crops,) if isinstance(crops, str) else tuple(crops):
+    for crop in crops:
         match = re.fullmatch(r"([A-Za-z0-9][\w.-]*)/(?:crop)?(\d+)", str(crop))
         if not match or (match[1], f"crop{match[2]}") in found:
             raise ValueError(f"crop {crop!r}: expected <data set>/crop<N>, each once, such as {CROPS[0]!r}")
@@ -219,7 +227,7 @@ def _crops(crops):
 
 
 def _classes(classes):
-    classes = (classes,) if isinstance(classes, str) else tuple(classes)
+    classes = tuple(classes)
     wrong = [c for c in classes if c not in ATOMS]
     if wrong or not classes or len(set(classes)) < len(classes):
         raise ValueError(f"classes are {classes!r}; expected one or more, each once, of {', '.join(sorted(ATOMS))}")

@@ -13,6 +13,7 @@ from helpers.datasets.transfer import amount, remote_size, require_room
 ARCHIVE = "cem1.5m.zip"
 AREA = "ftp.ebi.ac.uk/empiar/world_availability/11035/data"
 URLS = (f"https://{AREA}", f"ftp://{AREA}")
+PARAMETERS = {"confirm": False}
 IMAGES = "about 1.5 million images"
 
 
@@ -72,7 +73,7 @@ def prepare(
             told = amount(size) if size else "a length that the server does not tell"
             raise ValueError(
                 f"cem1500k has no labels and is large: {IMAGES}, an archive of {told}, to {archive()}. If it is "
-                "wanted, confirm it: prepare(confirm=True)"
+                "wanted, confirm it: confirm=True, in the notebook -p confirm True"
             )
         if size:
             require_room(archive().parent, size - _there())

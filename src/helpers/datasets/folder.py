@@ -35,6 +35,7 @@ from helpers.datasets.pictures import SUFFIXES, foreground, mask_rule, read_mask
 BLOCKS = 5
 PARTS = {"train": ("train",), "validation": ("val", "validation"), "test": ("test",)}
 KEYS = ("spacing", "classes", "excludes", "boundaries", "masks", "absent", "white")
+_WARNED = set()  # folders of which it was said that their unit is the pixel
 SAID = ("title", "source", "licence", "citation", "pictures")
 
 
@@ -91,7 +92,8 @@ class Folder:
         hashes = self.source_hashes()
         path = store.prepared_folder() / f"{self.name}.zarr"
         settings, about = self._read_settings(), self.about()
-        if about["unit"] == "pixel" and self._settings is None:
+        if about["unit"] == "pixel" and self._settings is None and self.path not in _WARNED:
+            _WARNED.add(self.path)
             warnings.warn(
                 f"{self.path.name}: the size of a pixel is not known, so distances are in pixels. If it is, say "
                 '"spacing": nanometres per pixel in dataset.json',

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.datasets import store
+from helpers.datasets import store, windows
 from helpers.datasets.archives import open_archive, read_member
 from helpers.datasets.fetch import downloads_folder, fetch
 from helpers.datasets.hashes import first_seen
@@ -25,6 +25,7 @@ AREA = "ftp.ebi.ac.uk/empiar/world_availability/11037/data"
 URLS = (f"https://{AREA}", f"ftp://{AREA}")
 CLASSES = ("mitochondria",)
 PIXEL_SIZE = 8.0  # nm, nominal
+PARAMETERS = {"pixel_size": 0.0, "by": "volume"}
 SPLITS = 5
 SHARES = {"test": 0.05, "validation": 0.15}  # the rest trains
 STACK = 2**23  # pixels that are held in memory, and make one volume of the store, at most
@@ -54,7 +55,7 @@ def source_hashes() -> dict[str, str]:
 def prepare(
     progress: bool = True,
     *,
-    pixel_size: float = PIXEL_SIZE,
+    pixel_size: float = 0.0,
     urls: tuple[str, ...] = URLS,
     tries: int = 4,
     delay: float = 1.0,
@@ -70,7 +71,7 @@ def prepare(
     progress, tries, delay
         As in `helpers.datasets.fetch.fetch`.
     pixel_size : float
-        Nanometres that are written down for a pixel.
+        Nanometres that are written down for a pixel; 0: those of the store that is there, else `PIXEL_SIZE`.
     urls : sequence of str
         Where the archive is published.
 
@@ -84,11 +85,13 @@ def prepare(
     ValueError
         The archive is damaged or hostile, or its layout is another one.
     """
-    if not (np.isfinite(pixel_size) and pixel_size > 0):
-        raise ValueError(f"pixel_size is {pixel_size!r}; expected nanometres, more than 0")
+    if not (np.isfinite(pixel_size) and pixel_size >= 0):
+        raise ValueError(f"pixel_size is {pixel_size!r}; expected nanometres, more than 0 (0: as it is stored)")
     path, folder = store.prepared_folder() / "mitolab.zarr", downloads_folder() / "mitolab"
+    written = written_hashes(path)
+    pixel_size = pixel_size or float(written.get("(pixel size)", f"{PIXEL_SIZE} nm").removesuffix(" nm"))
     stated = {"(pixel size)": f"{float(pixel_size)} nm"}  # what else a store is made from
-    known = source_hashes() or {k: v for k, v in written_hashes(path).items() if k not in stated}
+    known = source_hashes() or {k: v for k, v in written.items() if k not in stated}
     if known and store.is_current(path, {**known, **stated}):
         return path
     hashes = fetch({ARCHIVE: None}, urls, folder, progress=progress, tries=tries, delay=delay)
@@ -112,8 +115,11 @@ def prepare(
     return path
 
 
-def read(reduce: int, split: int, test: bool, *, by: str = "volume") -> dict[str, list]:
+def read(reduce: int, split: int, test: bool, lazy: bool = False, *, by: str = "volume") -> dict[str, list]:
     """Images of one split, as `helpers.datasets` describes; those for testing only if asked for.
+
+    In memory, at ``reduce`` 1, all of them take about 8 bytes a pixel: the published set some 10 GB. `lazy` leaves
+    them in the store.
 
     Parameters
     ----------
@@ -123,6 +129,8 @@ def read(reduce: int, split: int, test: bool, *, by: str = "volume") -> dict[str
         Which of five.
     test : bool
         Read those of the test part too.
+    lazy : bool
+        Leave the images in the store, to be read window by window.
     by : str
         ``"volume"``: no source is in two parts. ``"image"``, as published: neighbouring images of one source land in
         all of them, and scores are too good.
@@ -145,12 +153,10 @@ def read(reduce: int, split: int, test: bool, *, by: str = "volume") -> dict[str
         chosen = [i for i in range(len(names)) if test or role[i] != "test"]
         if not chosen:
             continue
-        *arrays, scale = store.read_sections(path, name, CLASSES, chosen)
-        height, width = (side - side % reduce for side in arrays[0].shape[1:])
-        for i, *image in zip(chosen, *arrays, strict=True):
-            raw, masks, annotated = (array[..., :height, :width] for array in image)
-            reduced = store.reduce_image(raw[None], masks, annotated, reduce)
-            parts[role[i]].append((names[i], *reduced, (scale[1] * reduce, scale[2] * reduce)))
+        scale = store.read_scale(path, name)
+        images = windows.read_stack(path, name, CLASSES, chosen, reduce, lazy, trim=True)
+        for i, image in zip(chosen, images, strict=True):
+            parts[role[i]].append((names[i], *image, (scale[1] * reduce, scale[2] * reduce)))
     return parts
 
 

@@ -38,18 +38,18 @@ def reduce_raw(raw: np.ndarray, reduce: int) -> np.ndarray:
     Integers are divided by the largest of their type, so that 1 is white; floats are taken as they are.
     """
     white = np.iinfo(raw.dtype).max if raw.dtype.kind == "u" else 1.0
-    total = _total(raw, reduce, np.uint32 if raw.dtype.kind == "u" else np.float64)
+    total = _total(raw, reduce, int(white) if raw.dtype.kind == "u" else None)
     return (total / (white * float(reduce * reduce))).astype(np.float32)
 
 
 def reduce_masks(masks: np.ndarray, reduce: int) -> np.ndarray:
     """Whether more than half of each block is in the mask, bool."""
-    return masks.copy() if reduce == 1 else 2 * _total(masks, reduce, np.uint32) > reduce * reduce
+    return masks.copy() if reduce == 1 else _total(masks, reduce) > reduce * reduce // 2
 
 
 def reduce_annotated(annotated: np.ndarray, reduce: int) -> np.ndarray:
     """Whether all of each block is annotated, bool."""
-    return annotated.copy() if reduce == 1 else _total(annotated, reduce, np.uint32) == reduce * reduce
+    return annotated.copy() if reduce == 1 else _total(annotated, reduce) == reduce * reduce
 
 
 def reduce_image(raw: np.ndarray, masks: np.ndarray, annotated: np.ndarray, reduce: int):
@@ -93,7 +93,9 @@ def check_reduce(reduce: int, size: tuple[int, int]) -> None:
         )
 
 
-def _total(array, reduce, dtype):
+def _total(array, reduce, largest=1):
+    """Sums of blocks, in the smallest unsigned type that holds those of values up to `largest`; None: float64."""
+    dtype = np.min_scalar_type(largest * reduce * reduce) if largest else np.float64
     if reduce == 1:
         return array.astype(dtype)
     rows = sum(array[..., i::reduce, :].astype(dtype) for i in range(reduce))

@@ -52,21 +52,20 @@ class Chunks:
     """Reads single chunks of an array of our own stores, straight from the shard they lie in.
 
     Zarr takes about a millisecond for any read, most of it not for the data; crops read many small chunks. Same
-    layout, same decompressor: a shard is its chunks, then 16 bytes for each (offset, length) and a checksum of these.
-    An array that is laid out otherwise is read by Zarr.
+    layout, same decompressor: a shard is its chunks, then 16 bytes for each (offset, length) and a checksum of these;
+    without shards a file is a chunk. An array that is laid out otherwise is read by Zarr.
     """
 
     def __init__(self, array):
         self.array, self.number, self._tables = array, next(_numbers), {}
         self.shape, self.chunks, self.dtype = array.shape, array.chunks, array.dtype  # Zarr looks each up anew
         codecs = array.metadata.to_dict()["codecs"]
-        inner = [c["name"] for c in codecs[0]["configuration"]["codecs"]] if array.shards else []
+        outer = codecs[0]["configuration"] if array.shards else {"codecs": codecs, "index_location": "end"}
+        inner = [c["name"] for c in outer["codecs"]]
         self._direct = inner == ["bytes", "zstd"] and array.dtype.newbyteorder("<") == array.dtype
-        if self._direct:
-            self._direct = codecs[0]["configuration"]["index_location"] == "end"
+        self._direct &= outer["index_location"] == "end"
         self._root = str(Path(array.store.root) / array.path / "c") if self._direct else None
-        if self._direct:
-            self._per = tuple(s // c for s, c in zip(array.shards, array.chunks, strict=True))
+        self._per = tuple(s // c for s, c in zip(array.shards, array.chunks, strict=True)) if array.shards else None
 
     def read(self, index: tuple[int, ...]) -> np.ndarray:
         """The chunk at this place of the grid; one at the array's end is as short as the array."""
@@ -76,15 +75,19 @@ class Chunks:
             return np.ascontiguousarray(self.array[box])
         from numcodecs.zstd import decompress
 
-        shard = tuple(i // n for i, n in zip(index, self._per, strict=True))
+        shard = tuple(i // n for i, n in zip(index, self._per, strict=True)) if self._per else index
         with open("/".join([self._root, *map(str, shard)]), "rb", buffering=0) as file:
-            if shard not in self._tables:
+            if self._per and shard not in self._tables:
                 length = 16 * prod(self._per)
                 file.seek(-length - 4, os.SEEK_END)
                 self._tables[shard] = np.frombuffer(file.read(length), "<u8").reshape(*self._per, 2)
-            offset, length = map(int, self._tables[shard][tuple(i % n for i, n in zip(index, self._per, strict=True))])
-            file.seek(offset)
-            packed = file.read(length)
+            if self._per:
+                place = tuple(i % n for i, n in zip(index, self._per, strict=True))
+                offset, length = map(int, self._tables[shard][place])
+                file.seek(offset)
+                packed = file.read(length)
+            else:
+                packed = file.read()
         whole = np.frombuffer(decompress(packed), self.dtype).reshape(self.chunks)
         inside = tuple(slice(min(c, n - k)) for k, c, n in zip(corner, self.chunks, self.shape, strict=True))
         return np.ascontiguousarray(whole[inside])
@@ -109,17 +112,27 @@ class Stored:
     section : int, optional
         The section shown of a stack; the image is then 2-D.
     cache : Cache
+    trim : bool
+        Leave out the last rows and columns where `reduce` does not divide the sides; else that is refused.
     """
 
     def __init__(
-        self, arrays: Sequence, how: Callable, dtype, reduce: int = 1, section: int | None = None, cache=CACHE
+        self,
+        arrays: Sequence,
+        how: Callable,
+        dtype,
+        reduce: int = 1,
+        section: int | None = None,
+        cache: Cache = CACHE,
+        trim: bool = False,
     ):
-        self._arrays, self._how, self._section, self._cache = tuple(arrays), how, section, cache
+        self._arrays, self._how, self._section, self._cache, self._trim = tuple(arrays), how, section, cache, trim
         self._reduce, self.dtype, self._last = reduce, np.dtype(dtype), (None, None)
         first = self._arrays[0].array
         self._channels = first.shape[0] if first.metadata.dimension_names[0] == "c" else None
         spatial = first.shape[self._channels is not None :][section is not None :]
-        store.check_reduce(reduce, spatial[-2:])
+        if not trim:
+            store.check_reduce(reduce, spatial[-2:])
         lead = len(self._arrays) if self._channels is None else self._channels
         self.shape = (lead, *spatial[:-2], *(n // reduce for n in spatial[-2:]))
         self.ndim = len(self.shape)
@@ -129,7 +142,7 @@ class Stored:
         if list(index) == list(range(len(self._arrays))):
             return self
         arrays = [self._arrays[i] for i in index]
-        return Stored(arrays, self._how, self.dtype, self._reduce, self._section, self._cache)
+        return Stored(arrays, self._how, self.dtype, self._reduce, self._section, self._cache, self._trim)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -218,15 +231,23 @@ def read_image(path: Path, volume: str, classes: Sequence[str], reduce: int, laz
 
 
 def read_stack(
-    path: Path, volume: str, classes: Sequence[str], sections: Sequence[int], reduce: int, lazy: bool = False
+    path: Path,
+    volume: str,
+    classes: Sequence[str],
+    sections: Sequence[int],
+    reduce: int,
+    lazy: bool = False,
+    trim: bool = False,
 ) -> Iterator[tuple]:
-    """As `read_image`, of each of some sections of a volume: pictures in 2-D."""
+    """As `read_image`, of each of some sections of a volume: pictures in 2-D; `trim` as in `Stored`."""
     if lazy:
         arrays = _open(path, volume, classes)
         for z in sections:
-            yield _stored(arrays, len(classes), reduce, z)
+            yield _stored(arrays, len(classes), reduce, z, trim)
     elif len(sections):
-        raw, masks, annotated, _ = store.read_sections(path, volume, classes, sections)
+        *arrays, _ = store.read_sections(path, volume, classes, sections)
+        height, width = (side - side % reduce if trim else side for side in arrays[0].shape[1:])
+        raw, masks, annotated = (array[..., :height, :width] for array in arrays)
         for z in range(len(sections)):
             yield store.reduce_image(raw[z][None], masks[z], annotated[z], reduce)
 
@@ -236,9 +257,9 @@ def _open(path, volume, classes):
     return [Chunks(array) for array in store.open_arrays(path, volume, ["raw", *kinds])]
 
 
-def _stored(arrays, n, reduce, section):
+def _stored(arrays, n, reduce, section, trim=False):
     return (
-        Stored(arrays[:1], store.reduce_raw, np.float32, reduce, section),
-        Stored(arrays[1 : 1 + n], store.reduce_masks, bool, reduce, section),
-        Stored(arrays[1 + n :], store.reduce_annotated, bool, reduce, section),
+        Stored(arrays[:1], store.reduce_raw, np.float32, reduce, section, trim=trim),
+        Stored(arrays[1 : 1 + n], store.reduce_masks, bool, reduce, section, trim=trim),
+        Stored(arrays[1 + n :], store.reduce_annotated, bool, reduce, section, trim=trim),
     )

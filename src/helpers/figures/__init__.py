@@ -14,11 +14,12 @@ from helpers.figures.pictures import (
     panels,
     tiles,
 )
-from helpers.figures.plots import curves, profiles, shares, split_map, training_curve
+from helpers.figures.plots import curves, profiles, shares, training_curve
 from helpers.figures.results import CUTS, comparison, cuts, depth_curve, differences, reliability
-from helpers.figures.style import PALETTE, STYLES, TRIVIAL, colour, legend, legend_of, save, style
+from helpers.figures.style import CLASS_COLOURS, PALETTE, STYLES, TRIVIAL, colour, legend, legend_of, save, style
 
 __all__ = [
+    "CLASS_COLOURS",
     "CUTS",
     "FALSE_NEGATIVE",
     "FALSE_POSITIVE",
@@ -42,7 +43,6 @@ __all__ = [
     "reliability",
     "save",
     "shares",
-    "split_map",
     "style",
     "tiles",
     "training_curve",

@@ -1,5 +1,6 @@
 """Images, score maps and errors side by side."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -60,7 +61,7 @@ def overlay(raw: np.ndarray, masks: np.ndarray, classes: Sequence[str]) -> tuple
     """Raw (Y, X) in [0, 1] with each class's mask (C, Y, X) tinted; and class -> colour for a legend."""
     picture = np.repeat(raw[..., None].clip(0, 1), 3, -1)
     used = {}
-    for mask, name, tint in zip(masks, classes, CLASS_COLOURS, strict=False):
+    for mask, name, tint in zip(masks, classes, itertools.cycle(CLASS_COLOURS), strict=False):
         rgb = np.array(matplotlib.colors.to_rgb(tint))
         picture[mask] = 0.55 * picture[mask] + 0.45 * rgb
         used[name] = tint

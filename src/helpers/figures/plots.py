@@ -1,5 +1,6 @@
 """Line and dot plots of one run or of the data."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -38,12 +39,17 @@ def curves(histories: Mapping[tuple[str, int], Sequence[Mapping[str, float]]], m
 
 
 def shares(table) -> Figure:
-    """Foreground share of each image (rows) and class (columns), on a logarithmic axis."""
+    """Foreground share of each image (rows) and class (columns), on a logarithmic axis where it spans a decade."""
+    spread = table[table > 0].max().max() / table[table > 0].min().min()
     figure, axis = plt.subplots(figsize=(6.5, 0.5 + 0.45 * table.shape[1]), layout="constrained")
-    for position, (name, tint) in enumerate(zip(table.columns, CLASS_COLOURS, strict=False)):
+    for position, (name, tint) in enumerate(zip(table.columns, itertools.cycle(CLASS_COLOURS), strict=False)):
         values = table[name][table[name] > 0]
         axis.plot(values, np.full(len(values), position), "o", ms=5, alpha=0.6, mec="none", color=tint)
-    axis.set(xscale="log", xlabel="share of the image's pixels", ylim=(table.shape[1] - 0.5, -0.5))
+    axis.set(
+        xscale="log" if spread > 10 else "linear",
+        xlabel="share of the image's pixels",
+        ylim=(table.shape[1] - 0.5, -0.5),
+    )
     axis.set_yticks(range(table.shape[1]), table.columns)
     bare(axis)
     return figure
@@ -70,19 +76,4 @@ def profiles(panels: Mapping[str, tuple], xlabels: Sequence[str], ylabel: str) -
         axis.legend(frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.22))
         bare(axis)
     axes[0].set_ylabel(ylabel)
-    return figure
-
-
-def split_map(blocks: Mapping[str, Sequence[str]]) -> Figure:
-    """Which images train, validate and test: one row of squares, by name."""
-    names = sorted(name for members in blocks.values() for name in members)
-    tints = {"train": "#009E73", "validation": "#E69F00", "test": "#CC79A7"}
-    figure, axis = plt.subplots(figsize=(8, 0.9), layout="constrained")
-    for role, members in blocks.items():
-        for name in members:
-            axis.bar(names.index(name), 1, width=0.9, color=tints[role])
-    axis.set_xticks(range(len(names)), [name.rpartition("/")[2] for name in names], fontsize=7)
-    axis.set(yticks=[], xlabel="section")
-    axis.spines[:].set_visible(False)
-    legend(figure, {role: tints[role] for role in blocks})
     return figure

@@ -21,7 +21,20 @@ from matplotlib.figure import Figure  # noqa: E402
 
 _BLUE, _VERMILION, _GREEN, _PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 _ORANGE, _SKY, _BLACK, _GREY = "#E69F00", "#56B4E9", "#000000", "#7F7F7F"
-CLASS_COLOURS = (_ORANGE, _SKY, _GREEN, _PURPLE, "#F0E442", _VERMILION, _BLUE)
+CLASS_COLOURS = (
+    _ORANGE,
+    _SKY,
+    _GREEN,
+    _PURPLE,
+    "#F0E442",
+    _VERMILION,
+    _BLUE,
+    "#999999",
+    "#882255",
+    "#44AA99",
+    "#999933",
+    "#AA4499",
+)
 
 # Objective -> its colour and marker, throughout the paper. Okabe and Ito's colour-blind safe set: cross entropies are
 # blue, overlap losses orange, losses on signs and occupancy purple, and each distance has a colour of its own; markers
