@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from helpers.figures.style import CLASS_COLOURS, PALETTE, bare, colour, legend, legend_of, style
+from helpers.figures.style import CLASS_COLOURS, PALETTE, bare, colour, legend_of, style
 
 
 def training_curve(history: Sequence[Mapping[str, float]], objective: str, metric: str = "IoU") -> Figure:
