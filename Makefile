@@ -54,6 +54,11 @@ bench: $(READY)  ## the benchmarks: ratios measured side by side in one run
 	@mkdir -p build/benchmarks
 	python benchmarks/targets.py --csv build/benchmarks/benchmark_targets.csv
 	python benchmarks/objectives.py --csv build/benchmarks/benchmark_objectives.csv
+	python benchmarks/partitions.py --csv build/benchmarks/benchmark_partitions.csv
+	python benchmarks/instances.py --csv build/benchmarks/benchmark_instances.csv
+	python benchmarks/training.py --csv build/benchmarks/benchmark_training.csv
+	python benchmarks/crops.py --csv build/benchmarks/benchmark_crops.csv
+	python benchmarks/inference.py --csv build/benchmarks/benchmark_inference.csv
 	@echo "the book's page of costs shows book/methods/benchmark_*.csv: copy these there to renew it"
 
 clean:  ## remove what the commands made: environment, builds, runs (never published results)

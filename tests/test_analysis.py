@@ -40,7 +40,7 @@ def test_a_whole_study_gives_every_figure_table_and_number(root, whole):
     names = "comparison differences cuts cuts-membranes reliability reliability-membranes"
     names += " curves panels panels-membranes"
     assert {f"{name}.{kind}" for name in names.split() for kind in ("png", "svg")} <= files
-    tables = ("rows", "summary", "means", "levels", "differences", "comparison", "verdicts", "trivial")
+    tables = ("rows", "summary", "means", "levels", "differences", "comparison", "verdicts", "trivial", "trivial_means")
     assert {f"{name}.csv" for name in tables} <= files
     comparison = pd.read_csv(whole / "results/comparison.csv")
     assert len(comparison) == 3 * 2 and set(comparison["n_units"]) == {8} and comparison["low"].notna().all()

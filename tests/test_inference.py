@@ -45,14 +45,18 @@ def test_an_impulse_reaches_just_as_far_as_is_computed(dims, depth):
             changed = (network(raw) != before)[0, 0].nonzero()
             raw[(..., *(place,) * dims)] -= 100
             furthest = max(furthest, int((changed - place).abs().max()))
-    assert furthest == inference._unet_reach(depth)
+    assert network.reach == (furthest,) * dims
     assert all(h >= furthest and h % network.divisor == 0 for h in inference.halo_of(network))
 
 
-def test_the_networks_own_receptive_field_comes_first():
-    network = models.UNet(1, 1, width=2, depth=2)
-    network.receptive_field = (44, 21)  # at most (44 + 4) / 2 and (21 + 4) / 2 on one side, in steps of 4
-    assert inference.halo_of(network) == (24, 12)
+@pytest.mark.parametrize(("reach", "halo"), [((22, 12), (24, 12)), ((21, 13), (24, 16)), ((0, 4), (0, 4))])
+def test_the_halo_is_the_networks_own_reach_in_steps_of_its_divisor(reach, halo):
+    class Told(models.UNet):
+        reach = None
+
+    network = Told(1, 1, width=2, depth=2)
+    network.reach = reach
+    assert inference.halo_of(network) == halo
 
 
 @pytest.mark.parametrize(
@@ -66,10 +70,41 @@ def test_what_normalises_by_what_it_sees_is_refused(norm):
         inference.check_blockwise(network)
 
 
+@pytest.mark.parametrize("norm", models.NORMS)
+@pytest.mark.parametrize("name", models.names())
+def test_networks_made_here_are_refused_just_where_they_say_so(name, norm):
+    network = models.build(name, 1, 1, width=2, depth=1, norm=norm).eval()
+    if network.blockwise:
+        inference.check_blockwise(network)
+    else:
+        with pytest.raises(ValueError, match="which normalises by what it sees"):
+            inference.check_blockwise(network)
+
+
+@pytest.mark.parametrize(("dims", "depth"), [(2, 1), (2, 2), (3, 1)])
+def test_a_network_that_reflects_takes_every_size_but_those_named(dims, depth):
+    """Too small is what torch itself cannot reflect, and nothing else."""
+    network = models.build("resnet", 1, 1, dims=dims, depth=depth, width=1, blocks=1, variant="cyclegan").eval()
+    for side in range(1, 4 * network.divisor):
+        size = (16, *(side,) * (dims - 1))
+        padded = [s + -s % network.divisor for s in size]
+        try:
+            network(torch.zeros(1, 1, *padded))
+        except RuntimeError:
+            with pytest.raises(
+                ValueError, match=f"too small: .* at least {network.divisor + 1} voxels along each axis"
+            ):
+                predict(network, np.zeros((1, *size), np.float32))
+        else:
+            assert predict(network, np.zeros((1, *size), np.float32)).shape == (1, 1, *size)
+
+
 def test_a_network_that_says_it_is_not_blockwise_is_believed():
-    network = models.UNet(1, 1, width=2, depth=1).eval()
-    network.blockwise = False
-    with pytest.raises(ValueError, match="UNet says that its answer depends on the block"):
+    class Told(models.UNet):
+        blockwise = False
+
+    network = Told(1, 1, width=2, depth=1).eval()
+    with pytest.raises(ValueError, match="Told says that its answer depends on the block"):
         inference.check_blockwise(network)
     with pytest.raises(ValueError, match="training mode"):
         inference.check_blockwise(network.train())

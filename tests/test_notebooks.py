@@ -102,7 +102,7 @@ def test_it_runs_from_the_notebooks_folder_too(root, project_copy):
         (["-p", "classes", "nuclei"], "has no class 'nuclei'; it has membranes, mitochondria"),
         (["-p", "steps", "many"], "steps is 'many', of type str; expected int"),
         (["-p", "patch", "512"], "patch is 512, larger than image phantom/000 of size (64, 64)"),
-        (["-p", "patch", "36"], "patch is 36; this network halves it 3 times and needs a multiple of 8"),
+        (["-p", "patch", "36"], "patch is 36; this network needs a multiple of 8"),
         (["-p", "split", "9"], "split is 9; the phantom has 5 splits"),
         (["-p", "balance", "2.0"], "balance is set to 2.0, but bce has no such option"),
         (["-p", "device", "gpu"], "device is 'gpu'; expected auto, cpu, cuda or cuda:N"),

@@ -6,7 +6,6 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,14 +157,34 @@ def work(
     if workers == 1:
         drain()
         return finished
-    with ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(drain) for _ in range(workers)]
+    # No pool of the standard library's: a signal's exception while it starts a thread makes it forget that thread, and
+    # the block in flight there would end after this function has. Here no block is begun before all threads stand.
+    gate, ended, errors = threading.Event(), [threading.Event() for _ in range(workers)], []
+
+    def serve(end: threading.Event) -> None:
+        gate.wait()
         try:
-            for future in futures:
-                future.result()
-        except BaseException:
-            stop.set()
-            raise
+            drain()
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            end.set()
+
+    try:
+        for end in ended:
+            threading.Thread(target=serve, args=(end,)).start()
+        gate.set()
+        for end in ended:
+            end.wait()
+    except BaseException:
+        stop.set()
+        begun = gate.is_set()
+        gate.set()
+        for end in ended if begun else ():
+            end.wait()
+        raise
+    if errors:
+        raise errors[0]
     return finished
 
 

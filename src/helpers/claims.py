@@ -1,5 +1,6 @@
 """An output store that is created whole or not at all, and gone on with under the same settings alone."""
 
+import io
 import json
 import os
 import shutil
@@ -9,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from helpers import checkpoints
+from helpers.files import write_whole
 
 
 def settings_of(output: Path) -> dict[str, Any] | None:
@@ -37,25 +41,18 @@ def claim(output: Path, settings: Mapping, create: Callable[[Path], None]) -> No
     there = settings_of(output)
     if there is None:
         raise FileExistsError(f"{output} exists and was not written by this command; choose another output")
-    wanted = json.loads(json.dumps(settings))
-    differing = [
-        f"{key}: {there.get(key)!r} there, {wanted.get(key)!r} now"
-        for key in sorted(there.keys() | wanted.keys())
-        if there.get(key) != wanted.get(key)
-    ]
-    if differing:
+    if differing := checkpoints.differences(there, json.loads(json.dumps(settings))):
         raise FileExistsError(
-            f"{output} was begun with other settings ({'; '.join(differing)}); choose another output, or delete it"
+            f"{output} was begun with other settings ({differing}); choose another output, or delete it"
         )
 
 
 def save(path: Path, **arrays) -> None:
-    """Arrays as NPZ, written aside and renamed."""
+    """Arrays as NPZ. OSError as :func:`helpers.files.write_whole`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(f".{os.getpid()}.partial")
-    with aside.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-    os.replace(aside, path)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    write_whole(path, buffer.getbuffer())
 
 
 def load(path: Path) -> dict[str, np.ndarray]:

@@ -26,9 +26,15 @@ def predict(network: nn.Module, raw: np.ndarray) -> Tensor:
     Returns
     -------
     float32 tensor on the CPU, shape (1, channels, *S).
+
+    Raises
+    ------
+    ValueError
+        A network in training mode, or an image that is too small for it.
     """
     _check_evaluation(network)
     size = raw.shape[1:]
+    check_size(network, size)
     short, mode = padding(size, network.divisor)
     padded = np.pad(raw, ((0, 0), *((0, s) for s in short)), mode=mode)
     return run(network, padded[None])[(..., *(slice(length) for length in size))]
@@ -61,6 +67,23 @@ def padding(size: Sequence[int], divisor: int) -> tuple[list[int], str]:
     """What an image of that size lacks at the end of each axis, and how it is filled (a mode of numpy.pad)."""
     short = [-length % divisor for length in size]
     return short, "reflect" if min(size) > max(short) else "edge"
+
+
+def check_size(network: nn.Module, size: Sequence[int]) -> None:
+    """Refuse an image that is too small for a network which pads by reflection.
+
+    Raises
+    ------
+    ValueError
+        After the network's halvings an axis has one voxel left, in which nothing can be reflected.
+    """
+    reflects = any(getattr(module, "padding_mode", "zeros") == "reflect" for module in network.modules())
+    least = network.divisor + 1  # padded to twice the divisor
+    if reflects and min(size) < least:
+        raise ValueError(
+            f"an image of {' x '.join(map(str, size))} is too small: this network pads by reflection and needs at "
+            f"least {least} voxels along each axis; pad the image, or use a network with zero padding"
+        )
 
 
 def _check_evaluation(network: nn.Module) -> None:

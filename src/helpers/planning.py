@@ -1,10 +1,10 @@
 """What applying a run to a volume takes, checked before anything is computed, and the answer for one block."""
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,27 @@ from torch import nn
 from helpers import inference, notebook, objectives
 from helpers.blocks import Box, Grid, grow, within
 from helpers.claims import settings_of
-from helpers.sizes import WINDOW, bytes_per_voxel, choose_block, chunk_of, multiple
+from helpers.devices import choose_device
+from helpers.sizes import WINDOW, bytes_per_voxel, choose_block, chunk_of, multiple, window_voxels
+from helpers.trained import read_choices, read_trained
 from helpers.volumes import Volume, open_volume
 
-CODE = ("apply", "blocks", "inference", "models", "objectives", "planning", "postprocess", "sizes", "volumes")
+# What a volume's answer depends on: a store is gone on with by the same code alone.
+CODE = (
+    "application",
+    "apply",
+    "blocks",
+    "inference",
+    "instances",
+    "models",
+    "objectives",
+    "planning",
+    "postprocess",
+    "sizes",
+    "targets",
+    "trained",
+    "volumes",
+)
 FACTOR = 2  # by which the spacing may differ from the training's
 LABEL_BLOCK, LABEL_OVERLAP = {"volume": 96, "sections": 1024}, {"volume": 32, "sections": 128}
 
@@ -99,7 +116,9 @@ class Plan:
         raw = self._read(tuple(window), where)
         raw = np.moveaxis(raw, 0, 1) if lead else raw[None]
         answer, inside = within(inner, window)[lead:], within(box, inner)[lead:]
-        wants = [self.objective.decode, *([self.objective.decode_distance] if self.has_distance else [])]
+        wants = [self.objective.decode]
+        if self.has_distance:
+            wants.append(partial(self.objective.decode_distance, spacing=self.volume.spacing[lead:]))
         found = [np.empty((len(self.classes), *(s.stop - s.start for s in box)), np.float32) for _ in wants]
         for first in range(0, len(raw), self.batch):
             output = inference.run(network, np.ascontiguousarray(raw[first : first + self.batch]))[(..., *answer)]
@@ -219,23 +238,11 @@ def make_plan(
     ValueError, FileNotFoundError
         What does not fit, and what to do.
     """
-    from helpers.training import choose_device
-
     run = Path(run)
-    path = Path(checkpoint) if checkpoint else _last_checkpoint(run)
-    network, account = inference.load_network(path, choose_device(device))
-    inference.check_blockwise(network)
-    task, model = account["task"], account["model"]
-    objective = _objective(run, path, task)
-    classes = tuple(task["classes"])
-    channels = objective.channels(network.dims) * len(classes)
-    if model["out_channels"] != channels:
-        raise ValueError(
-            f"{path} has {model['out_channels']} output channels; {objective.name} of {', '.join(classes)} has "
-            f"{channels}: it is a checkpoint of another objective or other classes"
-        )
-    decoding = inference.probe(objective.decode, channels, network.dims)
-    volume = open_volume(source, spacing, reduce=reduce, level=level, n_channels=model["in_channels"])
+    trained = read_trained(run, Path(checkpoint) if checkpoint else None, boundaries, choose_device(device))
+    network, objective, classes, task = trained.network, trained.objective, trained.classes, trained.task
+    decoding = inference.probe(objective.decode, trained.channels, network.dims)
+    volume = open_volume(source, spacing, reduce=reduce, level=level, n_channels=trained.model["in_channels"])
     if len(volume.axes) < network.dims:
         raise ValueError(f"{source} is a 2-D image; the network is 3-D and needs a volume (axes zyx)")
     _check_spacing(volume, task["spacing"], network.dims, any_spacing)
@@ -247,21 +254,23 @@ def make_plan(
     mode = instances or ("sections" if network.dims == 2 else "volume")
     if mode not in ("volume", "sections", "none"):
         raise ValueError(f"instances is {mode!r}; expected volume, sections or none")
-    boundaries = tuple(task.get("boundaries", ()) if boundaries is None else boundaries)
-    if unknown := [name for name in boundaries if name not in classes]:
-        raise ValueError(f"boundaries name {unknown[0]!r}; the network's classes are {', '.join(classes)}")
-    chosen = _decoding_file(run, classes) if cut == "tuned" or (mode != "none" and seed_height is None) else {}
-    cuts = _cuts(cut, objective, classes, chosen)
-    heights = {}
-    if mode != "none":
-        heights = {c: _height(chosen[c]["seed_height_nm"] if seed_height is None else seed_height, c) for c in classes}
+    cuts, heights = read_choices(run, trained, cut, seed_height, mode != "none")
 
     there = settings_of(Path(output)) or {}
     halo = inference.halo_of(network)
     if block is None and (begun := there.get("block")) and len(begun) == len(volume.shape):
         block = begun
-    voxels = min(memory * 1e6 / (2 if network.dims == 2 else 1) / bytes_per_voxel(network), WINDOW[network.dims])
-    block, batch = choose_block(volume.shape, network.dims, halo, network.divisor, voxels, block)
+    inference.check_size(network, volume.shape[-network.dims :])
+    each = bytes_per_voxel(network) * (2 if network.dims == 2 else 1) / 1e6  # MB; of 2-D networks two at once
+    block, batch = choose_block(
+        volume.shape, network.dims, halo, network.divisor, min(memory / each, WINDOW[network.dims]), block
+    )
+    takes = each * window_voxels(volume.shape, network.dims, halo, network.divisor, block)
+    if takes > 1.5 * memory:
+        log(
+            f"memory: about {takes:.0f} MB for the network's layers, more than the {memory} asked for: an answer "
+            f"depends on {' x '.join(map(str, halo))} voxels around it, and smaller blocks would be nearly all halo"
+        )
     side, wide = LABEL_BLOCK.get(mode, 96), LABEL_OVERLAP.get(mode, 0) if overlap is None else overlap
     if wide < 1 and mode != "none":
         raise ValueError(f"overlap is {wide}; expected at least 1 voxel")
@@ -271,8 +280,8 @@ def make_plan(
     )
     overlaps = tuple(0 if sections and axis == 0 else wide for axis in range(len(volume.shape)))
     settings = {
-        "checkpoint": _sha256(path),
-        "step": account["step"],
+        "checkpoint": trained.sha256,
+        "step": trained.step,
         "objective": task["objective"],
         "options": dict(objective.options),
         "classes": list(classes),
@@ -284,14 +293,14 @@ def make_plan(
         "seed_heights_nm": {c: "inf" if math.isinf(h) else h for c, h in heights.items()},
         "scores": scores,
         "instances": mode,
-        "boundaries": list(boundaries),
+        "boundaries": list(trained.boundaries),
         "overlap": list(overlaps),
         "block": list(block),
         "labels": "own" if label is not None else "helpers.instances",
-        "code": code_hash(),
+        "code": notebook.modules_hash(CODE),
     }
-    provenance = {"commit": notebook.commit(), "training": dict(task), "model": dict(model), "run": run.name}
-    log(f"{objective.name} of {', '.join(classes)}, step {account['step']}; cuts {cuts}")
+    provenance = {"commit": notebook.commit(), "training": dict(task), "model": dict(trained.model), "run": run.name}
+    log(f"{objective.name} of {', '.join(classes)}, step {trained.step}; cuts {cuts}")
     log(f"{volume.shape} voxels of {' x '.join(f'{s:g}' for s in volume.spacing)} nm; blocks of {tuple(block)}")
     return Plan(
         network=network,
@@ -299,7 +308,7 @@ def make_plan(
         decoding=decoding,
         volume=volume,
         classes=classes,
-        boundaries=boundaries,
+        boundaries=trained.boundaries,
         cuts=cuts,
         seed_heights=heights,
         scores=scores,
@@ -316,76 +325,6 @@ def make_plan(
     )
 
 
-def code_hash() -> str:
-    """First 12 hex digits of the SHA-256 over the modules that an answer depends on."""
-    digest = hashlib.sha256()
-    for name in CODE:
-        digest.update(name.encode() + b"\0" + Path(__file__).with_name(f"{name}.py").read_bytes())
-    return digest.hexdigest()[:12]
-
-
-# --- the run
-
-
-def _last_checkpoint(run: Path) -> Path:
-    found = sorted((run / "checkpoints").glob("step-*.pt"))
-    if not found:
-        raise FileNotFoundError(f"{run} has no checkpoints/step-NNNNNN.pt; expected the folder of a finished run")
-    return found[-1]
-
-
-def _objective(run: Path, path: Path, task: Mapping) -> objectives.Objective:
-    missing = [key for key in ("objective", "options", "classes", "spacing") if key not in task]
-    if missing:
-        raise ValueError(f"{path} does not say its {', '.join(missing)}: it was not written by the training notebook")
-    record = run / "parameters.json"
-    if record.is_file():
-        said = json.loads(record.read_text()).get("loss", task["objective"])
-        if said != task["objective"]:
-            raise ValueError(f"{path} is a checkpoint of {task['objective']}; the run {run} is one of {said}")
-    return objectives.get(task["objective"], **task["options"])
-
-
-def _decoding_file(run: Path, classes: Sequence[str]) -> dict[str, dict]:
-    path = run / "decoding.json"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{run} has no decoding.json with what was chosen on validation; give cut (natural, or numbers) and "
-            "seed_height in nm (or instances none)"
-        )
-    chosen = json.loads(path.read_text())
-    missing = [name for name in classes if name not in chosen]
-    if missing:
-        raise ValueError(f"{path} has nothing for class {missing[0]!r}; it has {', '.join(chosen)}")
-    return chosen
-
-
-def _cuts(cut, objective, classes, chosen) -> dict[str, float]:
-    if cut == "tuned":
-        values = [chosen[name]["cut"] for name in classes]
-    elif cut == "natural":
-        values = [objective.natural_cut] * len(classes)
-    else:
-        values = list(cut) if isinstance(cut, (list, tuple)) else [cut]
-        values = values * len(classes) if len(values) == 1 else values
-    if len(values) != len(classes):
-        raise ValueError(f"{len(values)} cuts for {len(classes)} classes; expected one for all, or one each")
-    for name, value in zip(classes, values, strict=True):
-        if isinstance(value, str) or value is None or not math.isfinite(value):
-            raise ValueError(
-                f"the {cut if isinstance(cut, str) else 'given'} cut of {name} is {value!r}; expected a number: give "
-                "one (cut)"
-            )
-    return dict(zip(classes, map(float, values), strict=True))
-
-
-def _height(value, name: str) -> float:
-    height = float("nan") if value is None else float(value)
-    if not height >= 0:
-        raise ValueError(f"seed height of {name} is {value!r}; expected nm, 0 to inf: give seed_height")
-    return height
-
-
 def _check_spacing(volume: Volume, trained: Sequence[float], dims: int, any_spacing: bool) -> None:
     mine, trained = volume.spacing[-dims:], tuple(trained)[-dims:]
     ratios = [m / t for m, t in zip(mine, trained, strict=True)]
@@ -396,8 +335,3 @@ def _check_spacing(volume: Volume, trained: Sequence[float], dims: int, any_spac
             f"{volume.name} has voxels of {' x '.join(f'{m:g}' for m in mine)} nm, the training had "
             f"{' x '.join(f'{t:g}' for t in trained)} nm; {advice}--any-spacing goes on all the same"
         )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -54,15 +54,20 @@ def choose_block(
             side -= divisor
         tile = [multiple(math.ceil(n / math.ceil(n / side)), divisor) for n in plane]
         tile = [t if t <= 64 else multiple(t, math.lcm(divisor, 32)) for t in tile]  # sides that chunks can share
-    window = math.prod(min(t + 2 * h, n) for t, h, n in zip(tile, halo, plane, strict=True))
     if not lead:
         return tuple(tile), 1
-    batch = max(1, int(voxels // window))
+    batch = max(1, int(voxels // window_voxels(shape, dims, halo, divisor, tile)))
     if block is not None:
         return tuple(block), batch
     deep = batch * max(1, round(SHARD / (batch * math.prod(tile))))
     deep = min(deep if deep <= 64 else deep // 32 * 32, multiple(shape[0], 8))
     return (deep, *tile), min(batch, deep)
+
+
+def window_voxels(shape: Sequence[int], dims: int, halo: Sequence[int], divisor: int, block: Sequence[int]) -> int:
+    """Voxels that the network sees at once for a block (for one section of it, if 2-D): halo included, at most."""
+    sides = zip(block[-dims:], halo, shape[-dims:], strict=True)
+    return math.prod(min(b + 2 * h, multiple(n, divisor)) for b, h, n in sides)
 
 
 def multiple(length: int, of: int) -> int:

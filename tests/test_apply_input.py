@@ -1,0 +1,211 @@
+"""Applying a run: the command, the notebook, and what is refused before anything is written."""
+
+import json
+import os
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+import zarr
+from made_volume import QUIET, assert_same, make_run, make_volume, smooth, tree
+
+from helpers.apply import apply_run, main
+
+
+@pytest.fixture
+def ready(tmp_path):
+    make_run(tmp_path / "run", dims=2)
+    make_volume(tmp_path / "in.zarr", smooth((3, 24, 24)))
+    return tmp_path
+
+
+def refused(ready, says, error=ValueError, source="in.zarr", **options):
+    with pytest.raises(error, match=says):
+        apply_run(ready / "run", ready / source, ready / "out.zarr", **QUIET | options)
+    assert not (ready / "out.zarr").exists()
+    assert not list(ready.glob(".out*")), "nothing half-written"
+
+
+def test_a_volume_that_does_not_fit_is_refused(ready):
+    data = smooth((3, 24, 24))
+    refused(ready, "is no Zarr array or group", FileNotFoundError, "nowhere.zarr")
+    zarr.create_array(ready / "plain.zarr", data=data)
+    refused(ready, r"does not say its spacing in nm; give it: --spacing 18.4,18.4,18.4", source="plain.zarr")
+    refused(ready, r"expected 3 positive numbers in nm, one for each of zyx", source="plain.zarr", spacing=(4.0, 4.0))
+    make_volume(ready / "unitless.zarr", data, unit=None)
+    refused(ready, "does not say its spacing", source="unitless.zarr")
+    make_volume(ready / "parsec.zarr", data, unit="parsec")
+    refused(ready, r"has the unit 'parsec'; expected one of angstrom, nanometer", source="parsec.zarr")
+    make_volume(ready / "turned.zarr", data, axes="xyz")
+    refused(ready, r"has axes \['x', 'y', 'z'\]; expected yx or zyx", source="turned.zarr")
+    make_volume(ready / "colour.zarr", data, axes="cyx")
+    refused(ready, r"has 3 channels; the network takes 1", source="colour.zarr")
+    make_volume(ready / "film.zarr", data, axes="tyx")
+    refused(ready, r"has 3 time points; expected one", source="film.zarr")
+    make_volume(ready / "signed.zarr", data.astype(np.int16))
+    refused(ready, r"is of type int16; expected uint8, uint16", source="signed.zarr")
+    make_volume(ready / "coarse.zarr", data, (10.0, 30.0, 30.0))
+    refused(ready, r"has voxels of 30 x 30 nm, the training had 10 x 10 nm; --any-spacing", source="coarse.zarr")
+    apply_run(ready / "run", ready / "coarse.zarr", ready / "allowed.zarr", any_spacing=True, **QUIET)
+    group = zarr.create_group(ready / "folder.zarr")
+    group.create_array("em", data=data)
+    refused(ready, r"is a Zarr group without an OME image; it holds em", source="folder.zarr")
+    refused(ready, r"reduce is 5, which does not divide images of 24 x 24", reduce=5)
+    refused(ready, r"level is 1; .* has 1 resolutions, from 0", level=1)
+    make_run(ready / "deep" / "run", dims=3)
+    make_volume(ready / "deep" / "in.zarr", data[0], (10.0, 10.0), axes="yx")
+    refused(ready / "deep", "is a 2-D image; the network is 3-D")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1.5, -0.1])
+def test_numbers_that_are_no_grey_are_named_with_their_block(ready, value):
+    data = (smooth((3, 24, 24)) / 255).astype(np.float32)
+    data[1, 9, 17] = value
+    make_volume(ready / "bad.zarr", data)
+    with pytest.raises(ValueError, match=r"voxel \[1, 9, 17\], in block \d+ \(voxels .*\): .* lie in \[0, 1\]"):
+        apply_run(ready / "run", ready / "bad.zarr", ready / "out.zarr", block=(1, 8, 8), **QUIET)
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused(ready):
+    path = ready / "run" / "checkpoints" / "step-000007.pt"
+    good, state = path.read_bytes(), torch.load(path, weights_only=True)
+    path.write_bytes(good[: len(good) // 2])
+    refused(ready, r"step-000007.pt is truncated or is no checkpoint")
+    path.write_bytes(b"years of thesis")
+    refused(ready, r"step-000007.pt is truncated or is no checkpoint")
+    changes = {
+        "has format None; this version of the package reads 1": {"format": None},
+        "has 1 output channels; lov of a has 9: it is a checkpoint of another objective": {
+            "task": state["task"] | {"objective": "lov"}
+        },
+        "has 1 output channels; bce of a, b has 2": {"task": state["task"] | {"classes": ["a", "b"]}},
+        r"is a checkpoint of dice; the run .* is one of bce": {"task": state["task"] | {"objective": "dice"}},
+        "the weights in .* do not fit its own model": {"model": state["model"] | {"width": 5}},
+        "network is 'unet-9000'; expected one of unet, resnet": {"model": state["model"] | {"name": "unet-9000"}},
+        "does not say its spacing": {"task": {k: v for k, v in state["task"].items() if k != "spacing"}},
+        "has no option 'gama'": {"task": state["task"] | {"options": {"gama": 1}}},
+    }
+    for says, change in changes.items():
+        torch.save(state | change, path)
+        if "lov" in says:
+            (ready / "run" / "parameters.json").write_text('{"loss": "lov"}')
+        refused(ready, says)
+        (ready / "run" / "parameters.json").write_text('{"loss": "bce"}')
+    torch.save({k: v for k, v in state.items() if k != "task"}, path)
+    refused(ready, "lacks task; it is not a checkpoint that can be used here")
+    path.unlink()
+    refused(ready, "has no checkpoints/step-NNNNNN.pt", FileNotFoundError)
+
+
+def test_options_that_make_no_sense_are_refused(ready):
+    refused(ready, "scores is 'half'; expected float32, uint8 or none", scores="half")
+    refused(ready, "instances is 'all'; expected volume, sections or none", instances="all")
+    refused(ready, "boundaries name 'b'; the network's classes are a", boundaries=["b"])
+    refused(ready, r"block is \(3, 9, 8\); expected 3 sizes, multiples of 4", block=(3, 9, 8))
+    refused(ready, "2 cuts for 1 classes", cut=(0.1, 0.2))
+    refused(ready, "the given cut of a is nan", cut=float("nan"))
+    refused(ready, "seed height of a is -1", seed_height=-1)
+    refused(ready, "overlap is 0; expected at least 1 voxel", overlap=0)
+    refused(ready, "step is 'dance'", step="dance")
+    (ready / "run" / "decoding.json").write_text('{"b": {}}')
+    refused(ready, "decoding.json has nothing for class 'a'; it has b")
+    (ready / "run" / "decoding.json").write_text('{"a": {"cut": NaN, "seed_height_nm": 5}}')
+    refused(ready, "the tuned cut of a is nan; expected a number")
+    (ready / "run" / "decoding.json").unlink()
+    refused(ready, "has no decoding.json with what was chosen on validation; give cut", FileNotFoundError)
+    apply_run(ready / "run", ready / "in.zarr", ready / "out.zarr", cut="natural", instances="none", **QUIET)
+
+
+def test_a_score_without_bounds_does_not_go_into_a_byte(tmp_path):
+    make_run(tmp_path / "run", dims=2, objective="distance")
+    make_volume(tmp_path / "in.zarr", smooth((2, 16, 16)))
+    refused(tmp_path, "the scores of distance have no bounds; choose float32", scores="uint8")
+    refused(tmp_path, "the natural cut of a is None; expected a number", cut="natural")
+
+
+def test_an_output_of_other_settings_or_of_somebody_else_is_refused(ready):
+    call = (ready / "run", ready / "in.zarr")
+    apply_run(*call, ready / "out.zarr", **QUIET)
+    before = tree(ready / "out.zarr")
+    with pytest.raises(FileExistsError, match=r"begun with other settings \(cuts: {'a': 0.5} there, {'a': 0.4} here\)"):
+        apply_run(*call, ready / "out.zarr", cut=0.4, **QUIET)
+    make_volume(ready / "other.zarr", smooth((3, 28, 24)))
+    with pytest.raises(FileExistsError, match=r"\(block: .*input: {'name': 'in.zarr'"):
+        apply_run(ready / "run", ready / "other.zarr", ready / "out.zarr", block=(1, 8, 8), **QUIET)
+    assert_same(tree(ready / "out.zarr"), before)
+    (ready / "thesis").mkdir()
+    (ready / "thesis" / "chapter.txt").write_text("years")
+    with pytest.raises(FileExistsError, match="was not written by this command; choose another output"):
+        apply_run(*call, ready / "thesis", **QUIET)
+    assert (ready / "thesis" / "chapter.txt").read_text() == "years"
+
+
+@pytest.mark.parametrize(
+    ("network", "norm", "layer"),
+    [
+        ("unet", "group", "layer down.0.1 is GroupNorm"),
+        ("unet", "instance", "layer down.0.1 is InstanceNorm2d"),
+        ("resnet", "instance", "layer blocks.0.1 is InstanceNorm2d"),
+    ],
+)
+def test_a_network_that_normalises_by_what_it_sees_is_refused(tmp_path, network, norm, layer):
+    with torch.random.fork_rng():
+        make_run(tmp_path / "run", dims=2, network=network, model={"norm": norm})
+    make_volume(tmp_path / "in.zarr", smooth((3, 24, 24)))
+    refused(tmp_path, f"{layer}, which normalises by what it sees")
+
+
+def test_an_image_too_small_to_be_reflected_is_refused(tmp_path):
+    make_run(tmp_path / "run", dims=2, network="resnet", model={"blocks": 1, "variant": "cyclegan"})
+    make_volume(tmp_path / "in.zarr", smooth((3, 4, 24)))
+    refused(tmp_path, "an image of 4 x 24 is too small: this network pads by reflection and needs at least 5 voxels")
+
+
+def test_the_command(ready, capsys, monkeypatch):
+    monkeypatch.chdir(ready)
+    assert main(["run", "in.zarr", "out.zarr", "--instances", "none", "--job", "1/2"]) == 0
+    assert "job 1 of 2 has done its predict; when all have: --finish" in capsys.readouterr().out
+    assert main(["run", "in.zarr", "out.zarr", "--instances", "none", "--finish"]) == 1
+    assert main(["run", "in.zarr", "out.zarr", "--instances", "none", "--job", "2/2"]) == 0
+    assert main(["run", "in.zarr", "out.zarr", "--instances", "none", "--finish"]) == 0
+    assert "out.zarr is complete" in capsys.readouterr().out
+    assert main(["run", "in.zarr", "out.zarr", "--instances", "none", "--cut", "0.3"]) == 1
+    assert "begun with other settings (cuts" in capsys.readouterr().err
+    assert main(["nowhere", "in.zarr", "x.zarr"]) == 1
+    assert "nowhere has no checkpoints" in capsys.readouterr().err
+
+
+def test_the_notebooks_cells_apply_a_run(ready, root, monkeypatch, capsys):
+    """In this process; below as a reader would, with papermill."""
+    monkeypatch.chdir(ready)
+    cells = json.loads((root / "notebooks" / "apply.ipynb").read_text())["cells"]
+    sources = ["".join(c["source"]) for c in cells if c["cell_type"] == "code"][1:]  # the first one installs
+    sources.insert(1, '# Parameters\nrun = "run"\nsource = "in.zarr"\noutput = "out.zarr"\nboundaries = ["a"]')
+    values = {"In": sources}
+    for source in sources:
+        exec(source, values)
+    assert zarr.open_group(ready / "out.zarr", mode="r").attrs["complete"]
+    assert (ready / "runs" / "apply" / "applied.png").is_file()
+    said = capsys.readouterr().out
+    assert "trained on none: a" in said and "instances/a: (3, 24, 24), uint32" in said
+    masks = zarr.open_group(ready / "out.zarr", mode="r")["masks/a/0"][:]
+    assert values["counted"]["a"]["share"] == (masks > 0).mean()
+
+
+@pytest.mark.slow
+def test_the_notebook_applies_a_run_and_goes_on(ready, root):
+    def papermill(*arguments):
+        command = ["papermill", "--no-progress-bar", str(root / "notebooks" / "apply.ipynb"), "out.ipynb", *arguments]
+        environment = os.environ | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+        return subprocess.run(command, cwd=ready, capture_output=True, text=True, env=environment)
+
+    refused = papermill("-p", "source", "in.zarr")
+    assert refused.returncode != 0 and "run is empty: say which, with -p run FOLDER" in refused.stderr
+    call = ["-p", "run", "run", "-p", "source", "in.zarr", "-p", "output", "out.zarr"]
+    done = papermill(*call)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert zarr.open_group(ready / "out.zarr", mode="r").attrs["complete"]
+    assert (ready / "runs" / "apply" / "applied.png").is_file()
+    other = papermill(*call, "-r", "cut", "0.3")
+    assert other.returncode != 0 and "begun with other settings (cuts" in other.stderr
