@@ -175,7 +175,8 @@ def work(
             threading.Thread(target=serve, args=(end,)).start()
         gate.set()
         for end in ended:
-            end.wait()
+            while not end.wait(0.2):  # a signal that comes just before a wait is noted after it
+                pass
     except BaseException:
         stop.set()
         begun = gate.is_set()
