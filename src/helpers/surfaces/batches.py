@@ -199,11 +199,12 @@ def fixed_batch(
         batch, cut = drawn(margin or (0,) * len(spacing), encode if margin is None else None)
         if not torch.equal(cut(batch.raw), plain.raw):
             raise RuntimeError(f"the crops of {name} are not those of the others")
-        target, weight = map(cut, (batch.target, batch.weight) if margin is None else encode(batch))
+        encoded = (batch.target, batch.weight) if margin is None else encode(batch)
+        target, weight = (cut(tensor).contiguous() for tensor in encoded)
         if not bool(weight.any()):
             raise ValueError(f"no voxel of the batch has a weight for {name}; choose another seed, or more crops")
 
-        def loss(output: Tensor, objective=objective, target=target.contiguous(), weight=weight.contiguous()) -> Tensor:
+        def loss(output: Tensor, objective=objective, target=target, weight=weight) -> Tensor:
             return objective.compare(output, target, weight)
 
         functions[name] = loss

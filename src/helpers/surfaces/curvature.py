@@ -82,7 +82,9 @@ def curvature(
     flat = _flattened(gradient, parameters)
     norm = float(flat.detach().double().norm())
     if not np.isfinite(norm):
-        raise ValueError(f"the gradient is not finite (loss {float(value):g}): there is no curvature at a diverged point")
+        raise ValueError(
+            f"the gradient is not finite (loss {value.item():g}): there is no curvature at a diverged point"
+        )
     if not flat.requires_grad:  # a loss that is linear in the parameters
         return Curvature((0.0,) * largest, 0.0, norm, 0)
     products = 0

@@ -97,8 +97,8 @@ def load_run(folder: str | Path) -> Run:
     paths = sorted((folder / "checkpoints").glob(PATTERN))
     if not paths:
         raise FileNotFoundError(
-            f"no checkpoint {PATTERN} in {folder / 'checkpoints'}: run notebooks/train.ipynb (it saves one at each power "
-            "of two of the steps and at the last), or give training.train a folder"
+            f"no checkpoint {PATTERN} in {folder / 'checkpoints'}: run notebooks/train.ipynb, which saves one at each "
+            "power of two of the steps and at the last, or give training.train a folder"
         )
     record = folder / "parameters.json"
     parameters = json.loads(record.read_text()) if record.is_file() else {}
@@ -150,14 +150,15 @@ def read_checkpoint(path: Path, parameters: Mapping[str, Any]) -> dict[str, Any]
         raise ValueError(f"{path} is truncated or is no checkpoint ({type(error).__name__}); delete it") from error
     if not isinstance(found, dict) or not {"step", "network"} <= found.keys():
         raise ValueError(f"{path} is no checkpoint of a training; expected step and network in it")
-    if "format" not in found:
-        return {"step": found["step"], "network": found["network"]} | _from_parameters(found["network"], parameters)
-    if found.get("model") is None:
+    if "format" in found and found.get("model") is None:
         raise ValueError(f"{path} is of a network that models.build does not know; planes need one that it builds")
-    missing = [key for key in ("objective", "options", "classes", "dataset", "reduce") if key not in found["task"]]
+    found = {"model": None, "task": None} | found
+    model = found["model"] or _model_of(found["network"], parameters, path)
+    task = found["task"] or _task_of(parameters, path)
+    missing = [key for key in ("objective", "options", "classes", "dataset", "reduce") if key not in task]
     if missing:
         raise ValueError(f"{path} does not say its {', '.join(missing)}; train it with notebooks/train.ipynb")
-    return {key: found[key] for key in ("step", "model", "network", "task")}
+    return {"step": found["step"], "network": found["network"], "model": model, "task": task}
 
 
 def set_weights(network: nn.Module, vector: Tensor) -> None:
@@ -187,12 +188,11 @@ def _build(model: Mapping[str, Any]) -> nn.Module:
     return models.UNet(arguments.pop("in_channels"), arguments.pop("out_channels"), **arguments)
 
 
-def _from_parameters(state: Mapping[str, Tensor], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Model and task of a U-Net's checkpoint that does not say them itself."""
-    if not parameters:
-        raise ValueError("these checkpoints do not say what network they are of, and there is no parameters.json")
-    convolutions = [tensor for name, tensor in state.items() if tensor.ndim > 2]
-    model = {
+def _model_of(state: Mapping[str, Tensor], parameters: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """What builds the U-Net of a checkpoint that does not say it."""
+    _need(("width", "depth"), parameters, path)
+    convolutions = [tensor for tensor in state.values() if tensor.ndim > 2]
+    return {
         "name": "unet",
         "in_channels": convolutions[0].shape[1],
         "out_channels": convolutions[-1].shape[0],
@@ -200,18 +200,31 @@ def _from_parameters(state: Mapping[str, Tensor], parameters: Mapping[str, Any])
         "width": parameters["width"],
         "depth": parameters["depth"],
     }
+
+
+def _task_of(parameters: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """What a checkpoint was trained for that does not say it."""
+    _need(("loss", "classes", "dataset", "reduce"), parameters, path)
     offered = {name: parameters[name] for name in objectives.OPTIONS if name in parameters}
-    if "unit" in offered and offered["unit"] != "voxel":
+    if offered.get("unit", "voxel") != "voxel":
         offered["unit"] = float(offered["unit"])
     offered |= {name: offered[name] or None for name in ("class_weights", "order") if name in offered}
-    task = {
+    return {
         "objective": parameters["loss"],
         "options": objectives.choose_options(parameters["loss"], offered),
         "classes": [name.strip() for name in parameters["classes"].split(",")],
         "dataset": parameters["dataset"],
         "reduce": parameters["reduce"],
     }
-    return {"model": model, "task": task}
+
+
+def _need(names: tuple[str, ...], parameters: Mapping[str, Any], path: Path) -> None:
+    missing = [name for name in names if name not in parameters]
+    if missing:
+        raise ValueError(
+            f"{path} does not say what it is of, and {path.parent.parent / 'parameters.json'} lacks "
+            f"{', '.join(missing)}; train it with notebooks/train.ipynb"
+        )
 
 
 def _listed(steps: tuple[int, ...]) -> str:

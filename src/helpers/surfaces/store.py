@@ -3,9 +3,9 @@
 The store is filled aside, in ``NAME.partial``, and renamed when nothing is missing. Whoever starts the same plan again
 goes on where it stopped; several jobs can fill one store (``part``). Its layout: ``steps`` (M moments) and ``path``
 (``steps`` of all T checkpoints, ``values`` there, quantities x T), ``curvature`` (M x (eigenvalues, smallest,
-gradient norm)), and for each plane ``values`` (M x quantities x rows x columns), ``x``, ``y``, ``centre``, ``path`` and
-``explained`` as in :class:`helpers.surfaces.planes.Plane`. ``done`` beside ``values`` says which rows are there, so that
-NaN can mean what it says: the network's output was not finite.
+gradient norm)), and for each plane ``values`` (M x quantities x rows x columns), ``x``, ``y``, ``centre``, ``path``
+and ``explained`` as in :class:`helpers.surfaces.planes.Plane`. ``done`` beside ``values`` says which rows are there, so
+that NaN can mean what it says: the network's output was not finite.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from helpers.surfaces import batches, planes
 from helpers.surfaces.curvature import curvature
-from helpers.surfaces.runs import Run, load_run, set_buffers
+from helpers.surfaces.runs import load_run, set_buffers
 
 FORMAT = 1
 PLANES = ("random", "pca")
@@ -280,15 +280,14 @@ def compute(
         log(f"{output} is there already, of the same run and plan")
         return output
     aside = _open_aside(output, work, about)
-    mine = [task for task in work.tasks()[k::n] if not _is_done(aside, task)]
+    mine = _missing(aside, work.tasks()[k::n])
     start, every = time.perf_counter(), max(1, len(mine) // 10)
     for number, (task, values) in enumerate(_computed(work, mine, processes), 1):
         _write(aside, task, values)
         if number % every == 0 or number == len(mine):
             log(f"{number}/{len(mine)} rows  ({time.perf_counter() - start:.0f} s)")
-    missing = sum(not _is_done(aside, task) for task in work.tasks())
-    if missing:
-        log(f"{missing} rows are still missing: the other parts have yet to come")
+    if aside.exists() and (missing := _missing(aside, work.tasks())):
+        log(f"{len(missing)} rows are still missing: the other parts have yet to come")
         return None
     try:
         os.rename(aside, output)
@@ -433,11 +432,17 @@ def _write(path: Path, task: Task, values: np.ndarray) -> None:
     group[done][mark] = True  # after the values: a row is whole or to be done again
 
 
-def _is_done(path: Path, task: Task) -> bool:
+def _missing(path: Path, tasks: Sequence[Task]) -> list[Task]:
     import zarr
 
-    _, done, _, mark = _places(task)
-    return bool(zarr.open_group(path, mode="r")[done][mark])
+    group, marks, missing = zarr.open_group(path, mode="r"), {}, []
+    for task in tasks:
+        _, done, _, mark = _places(task)
+        if done not in marks:
+            marks[done] = group[done][:]
+        if not marks[done][mark]:
+            missing.append(task)
+    return missing
 
 
 def _computed(work: Work, tasks: Sequence[Task], processes: int) -> Iterable[tuple[Task, np.ndarray]]:
@@ -463,6 +468,3 @@ def _start(folder: Path, plan: Plan) -> None:
 
 def _compute(task: Task) -> np.ndarray:
     return _WORK.compute(task)
-
-
-__all__ = ["PLANES", "Plan", "Run", "Surface", "Surfaces", "Work", "compute", "read", "row_values", "spread"]
