@@ -1,8 +1,10 @@
 """Planes through the weights, what is measured on them, curvature, confidence, and a pixel's view of losses."""
 
+import functools
 import json
 import math
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -43,6 +45,14 @@ def edit(folder, step, change):
     found = torch.load(path, weights_only=True)
     change(found)
     torch.save(found, path)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_phantom():
+    """The phantom is computed once for all these tests, not at each load."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets, "load", functools.cache(datasets.load))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -271,8 +281,8 @@ def test_what_makes_no_sense_is_refused_and_leaves_nothing(run_folder, tmp_path,
 def test_a_batch_without_the_class_is_refused(run_folder):
     run = surfaces.load_run(run_folder)
     losses = surfaces.choose_losses(run, ("bce",))
-    for image in run.data.train:
-        image.masks[:] = False
+    empty = [replace(image, masks=np.zeros_like(image.masks)) for image in run.data.train]
+    run.__dict__["data"] = replace(run.data, train=tuple(empty))
     with pytest.raises(ValueError, match="batch of 2 crops with seed 0 has no voxel of mitochondria"):
         surfaces.fixed_batch(run, losses, crops=2, patch=16)
 

@@ -541,7 +541,11 @@
 
   function start() {
     for (const figure of document.querySelectorAll("figure.surface-viewer:not(.surface-ready)")) {
-      figure.surfaceViewer = new Viewer(figure);
+      try {
+        figure.surfaceViewer = new Viewer(figure);
+      } catch (error) {
+        console.error("this surface cannot be drawn; its static picture stays", error);
+      }
     }
   }
 

@@ -29,9 +29,9 @@ def viewer_data(surfaces: Surfaces) -> dict[str, Any]:
     """What the viewer draws, in JSON's types.
 
     ``quantities`` (name, label, kind, better), ``steps`` and ``path_steps``; for each of ``planes``: ``n``, ``axes``,
-    ``x`` and ``y`` (for each moment), ``centre``, ``path`` (null where a checkpoint is not finite), ``values``
-    [quantity][moment] as :func:`quantised`, rows along y, and ``summary`` [quantity][moment]: the exact ``centre``, ``best``
-    (value, x, y), ``lowest`` and ``highest`` of the grid, and how many points are ``missing``.
+    ``x`` and ``y`` (for each moment), ``centre``, ``path`` (null where a checkpoint is not finite), ``values`` of each
+    quantity and moment as :func:`quantised`, rows along y, and ``summary`` of each quantity and moment: the exact
+    ``centre``, ``best`` (value, x, y), ``lowest`` and ``highest`` of the grid, and how many points are ``missing``.
 
     Raises
     ------
