@@ -145,7 +145,7 @@
       this.status = make("p", { class: "surface-status", id: `surface-status-${this.number}`, "aria-live": "polite" });
       this.canvas.setAttribute("aria-describedby", this.status.id);
       this.table = make("tbody");
-      const heads = ["step", "at the checkpoint", "best on the plane", "lowest", "highest", "not finite"];
+      const heads = ["step", "at the checkpoint", "lowest", "highest", "not finite"];
       const numbers = make(
         "details", {}, make("summary", {}, "Numbers"),
         make("div", { class: "surface-table" }, make(
@@ -285,10 +285,7 @@
       );
       this.table.replaceChildren(...data.steps.map((s, m) => {
         const about = plane.summary[state.quantity][m];
-        const cells = [
-          s, readable(about.centre), about.best ? readable(about.best.value) : "none",
-          readable(about.lowest), readable(about.highest), about.missing,
-        ];
+        const cells = [s, readable(about.centre), readable(about.lowest), readable(about.highest), about.missing];
         return make("tr", m === state.moment ? { "aria-current": "true" } : {}, ...cells.map((c) => make("td", {}, String(c))));
       }));
     }
@@ -420,7 +417,7 @@
         const wide = context.measureText(title).width;
         const low = Math.min(this.height - 8, y + 17);
         const start = align === "center" ? x - wide / 2 : align === "left" ? x : x - wide;
-        this.text(title, [Math.max(4, Math.min(this.width - wide - 4, start)), low], "left");
+        this.text(title, [Math.max(4, Math.min(this.width - wide - 64, start)), low], "left");
       }
       if (flat) return;
       const corners = [[-1, -1], [1, -1], [1, 1], [-1, 1]];

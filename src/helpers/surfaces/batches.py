@@ -57,9 +57,12 @@ class FixedBatch:
         """
         if not bool(torch.isfinite(output).all()):
             return np.full(len(self.quantities), np.nan)
-        values = [float(loss(output)) for loss in self.losses.values()]
-        score, cut = self.objective.decode(output), self.objective.natural_cut
-        return np.array([*values, self._iou(score, cut), self._cross_entropy(score)])
+        return np.array([*(float(loss(output)) for loss in self.losses.values()), *self.metrics(output)])
+
+    def metrics(self, output: Tensor) -> tuple[float, float]:
+        """IoU and cross entropy of the score, as in :meth:`measure`."""
+        score = self.objective.decode(output)
+        return self._iou(score, self.objective.natural_cut), self._cross_entropy(score)
 
     def _iou(self, score: Tensor, cut: float | None) -> float:
         if cut is None:
