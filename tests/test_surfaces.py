@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from helpers import datasets, models, objectives, pixel_view, surfaces, training
-from helpers.surfaces import planes, runs, store
+from helpers.surfaces import planes, runs, work
 
 CLASSES = ("mitochondria",)
 TASK = {"objective": "bce", "options": {}, "classes": list(CLASSES), "dataset": "phantom", "reduce": 16}
@@ -368,10 +368,10 @@ def test_any_point_is_the_network_with_weights_moved_by_hand(run_folder, finishe
 
 
 def test_several_losses_cost_one_pass_of_the_network(run_folder):
-    work = surfaces.Work(run_folder, surfaces.Plan(**SMALL))
+    ready = surfaces.Work(run_folder, surfaces.Plan(**SMALL))
     passes = []
-    work.run.network.register_forward_hook(lambda *_: passes.append(1))
-    values = work.compute(("random", 0, 2))
+    ready.run.network.register_forward_hook(lambda *_: passes.append(1))
+    values = ready.compute(("random", 0, 2))
     assert values.shape == (6, 5) and len(passes) == 5
 
 
@@ -450,8 +450,8 @@ def test_a_diverged_step_is_all_nan_and_nothing_else_is(own_run, tmp_path):
 
 
 def test_moments_spread_from_the_first_checkpoint_to_the_last():
-    assert store.spread((1, 2, 4, 8, 16, 32, 64, 128, 200)) == (1, 4, 16, 64, 200)
-    assert store.spread((5, 6)) == (5, 6)
+    assert work.spread((1, 2, 4, 8, 16, 32, 64, 128, 200)) == (1, 4, 16, 64, 200)
+    assert work.spread((5, 6)) == (5, 6)
 
 
 def test_a_grid_needs_its_middle():

@@ -1,8 +1,8 @@
 """Surfaces as a page shows them: compact data, and the figure that the book's script makes turn.
 
-The script and its style are ``book/_static/surface_viewer.js`` and ``.css``, which the book loads on every page. The
-data are part of the page, because a page that is opened from disk may not read other files. Without a script, and on
-paper, the figure's static picture stands there instead.
+The scripts ``surface_viewer.js`` and ``surface_picture.js`` and their style stand in ``book/_static``, and the book
+loads them on every page. The data are part of the page, because a page that is opened from disk may not read other
+files. Without a script, and on paper, the figure's static picture stands there instead.
 """
 
 import base64
@@ -133,7 +133,9 @@ def scripts() -> Path | None:
 
 def write_page(path: Path, figure_html: str, folder: Path, title: str) -> Path:
     """A page of its own, script and style inside, that any browser opens from disk; the folder is :func:`scripts`'."""
-    code, style = (Path(folder, f"surface_viewer.{kind}").read_text() for kind in ("js", "css"))
+    names = ("surface_picture.js", "surface_viewer.js", "surface_viewer.css")
+    *code, style = (Path(folder, name).read_text() for name in names)
+    code = "\n".join(code)
     text = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n<link rel="icon" href="data:,">\n'

@@ -18,7 +18,8 @@ from helpers.surfaces.planes import (
     random_plane,
 )
 from helpers.surfaces.runs import Run, load_run
-from helpers.surfaces.store import PLANES, Plan, Surface, Surfaces, Work, compute, read, row_values
+from helpers.surfaces.store import Surface, Surfaces, compute, read
+from helpers.surfaces.work import PLANES, Plan, Work, row_values
 
 __all__ = [
     "METRICS",
