@@ -24,6 +24,7 @@ from pathlib import Path
 import torch
 
 from helpers import datasets, models, objectives, surfaces, training
+from helpers.surfaces.runs import set_weights
 
 RESOLUTION, MOMENTS = 41, 5
 CLASS = "mitochondria"
@@ -59,13 +60,13 @@ def main() -> None:
 
         def per_loss(weights: torch.Tensor) -> list[float]:
             with torch.inference_mode():
-                work.vector.copy_(weights)
+                set_weights(network, weights)
                 found = [float(loss(network(raw))) for loss in batch.losses.values()]
                 return [*found, *batch.metrics(network(raw))]
 
         def alone(weights: torch.Tensor) -> list[float]:
             with torch.inference_mode():
-                work.vector.copy_(weights)
+                set_weights(network, weights)
                 return [float(network(raw)[0, 0, 0, 0])]
 
         ways = {"one pass": work.at, "a pass per loss": per_loss, "network alone": alone}

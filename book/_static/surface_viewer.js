@@ -41,9 +41,10 @@
     constructor(figure) {
       this.figure = figure;
       this.data = JSON.parse(figure.querySelector("script.surface-data").textContent);
-      if (this.data.format !== FORMAT) throw new Error(`surface data of format ${this.data.format}; expected ${FORMAT}`);
+      const { format } = this.data;
+      if (format !== FORMAT) throw new Error(`surface data of format ${format}; expected ${FORMAT}`);
       this.decoded = new Map();
-      this.state = { plane: 0, quantity: 0, moment: this.data.steps.length - 1, path: true, same: true, log: false };
+      this.state = { plane: 0, quantity: 0, moment: this.data.steps.length - 1, path: true, same: false, log: false };
       this.view = { ...START };
       this.number = (made += 1);
       this.build();
@@ -116,7 +117,8 @@
         make("input", { type: "checkbox", checked: state[name], onchange: change(name, (t) => t.checked) });
       this.controls = { quantity, plane, moment, log: check("log"), same: check("same"), path: check("path") };
       this.stepText = make("output", {});
-      const button = (text, label, act) => make("button", { type: "button", "aria-label": label, title: label, onclick: act }, text);
+      const button = (text, label, onclick) =>
+        make("button", { type: "button", "aria-label": label, title: label, onclick }, text);
       const turning = make(
         "div", { class: "surface-buttons", role: "group", "aria-label": "view" },
         button("←", "turn left", () => this.turn(-TURN, 0)), button("→", "turn right", () => this.turn(TURN, 0)),
@@ -132,7 +134,8 @@
       const numbers = make(
         "details", {}, make("summary", {}, "Numbers"),
         make("div", { class: "surface-table" }, make(
-          "table", {}, make("thead", {}, make("tr", {}, ...heads.map((h) => make("th", { scope: "col" }, h)))), this.table,
+          "table", {},
+          make("thead", {}, make("tr", {}, ...heads.map((h) => make("th", { scope: "col" }, h)))), this.table,
         )),
       );
       const labelled = (text, control, ...more) => make("label", {}, make("span", {}, text), control, ...more);
@@ -273,7 +276,8 @@
       this.table.replaceChildren(...data.steps.map((s, m) => {
         const about = plane.summary[state.quantity][m];
         const cells = [s, readable(about.centre), readable(about.lowest), readable(about.highest), about.missing];
-        return make("tr", m === state.moment ? { "aria-current": "true" } : {}, ...cells.map((c) => make("td", {}, String(c))));
+        const current = m === state.moment ? { "aria-current": "true" } : {};
+        return make("tr", current, ...cells.map((c) => make("td", {}, String(c))));
       }));
     }
   }

@@ -79,8 +79,8 @@ def logit_curves(curves: Mapping[str, tuple[Curve, Curve]], *, height: float = 4
     """Loss (above) and gradient (below) against the logit, of a true pixel (left) and of a false one (right)."""
     figure, axes = plt.subplots(2, 2, figsize=(8, height + 0.16 * len(curves)), sharex=True, sharey="row")
     figure.set_layout_engine("constrained")
-    for k, (label, pair) in enumerate(curves.items()):
-        style = {"color": _TINTS[k % len(_TINTS)], "ls": _STYLES[k // len(_TINTS) % len(_STYLES)], "lw": 1.4}
+    for (label, pair), (tint, line) in zip(curves.items(), _looks(list(curves)), strict=True):
+        style = {"color": _TINTS[tint % len(_TINTS)], "ls": _STYLES[line % len(_STYLES)], "lw": 1.4}
         for column, curve in enumerate(pair):
             name = label + (" (in its surrounding)" if curve.others else "")
             axes[0, column].plot(curve.logits, curve.loss, **style, label=name)
@@ -97,6 +97,15 @@ def logit_curves(curves: Mapping[str, tuple[Curve, Curve]], *, height: float = 4
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return figure
+
+
+def _looks(labels: Sequence[str]) -> list[tuple[int, int]]:
+    """Tint and line of each label; where losses share their options, a tint for the options and a line for the loss."""
+    names, options = zip(*(label.partition(" ")[::2] for label in labels), strict=True)
+    if any(options) and len(set(options)) < len(options) and len(set(names)) > 1:
+        tints, lines = list(dict.fromkeys(options)), list(dict.fromkeys(names))
+        return [(tints.index(o), lines.index(n)) for n, o in zip(names, options, strict=True)]
+    return [(k, k // len(_TINTS)) for k in range(len(labels))]
 
 
 def through_training(tables: Mapping[str, object], measures: Sequence[str]) -> Figure:
@@ -119,6 +128,7 @@ def through_training(tables: Mapping[str, object], measures: Sequence[str]) -> F
         axis.set_xscale("log")
         axis.set_title(measure.replace("_", " "), fontsize=9)
         axis.set(ylim=(0, None))
+        axis.set_xlabel("step", fontsize=8)
         axis.tick_params(labelsize=7)
         axis.spines[["top", "right"]].set_visible(False)
     for axis in axes.flat[len(measures) :]:

@@ -21,7 +21,7 @@ from helpers.surfaces import METRICS, Surface, Surfaces
 FORMAT = 1
 LARGEST = 2_500_000  # bytes of data in one page
 _MISSING = 65535
-_LABELS = {"random": "random directions", "pca": "the path's directions"}
+_LABELS = {"random": "random directions", "pca": "the path's directions (share of its variance)"}
 _NAMES = {"cross_entropy": "cross entropy of the score", "IoU": "IoU, natural cut"}
 
 
@@ -152,10 +152,7 @@ def write_page(path: Path, figure_html: str, folder: Path, title: str) -> Path:
 def _plane(surface: Surface, quantities: list[dict]) -> dict[str, Any]:
     random = surface.name == "random"
     shares = surface.explained[-1]
-    axes = [
-        f"random direction {k}" if random else f"principal direction {k} ({share:.0%} of the path's variance)"
-        for k, share in enumerate(shares, 1)
-    ]
+    axes = [f"random {k}" if random else f"principal {k} ({share:.0%})" for k, share in enumerate(shares, 1)]
     moments, n = range(len(surface.x)), surface.x.shape[1]
     return {
         "name": surface.name,

@@ -1,7 +1,7 @@
 """A plan of surfaces, and the work that it is: a run made ready, its batch and planes, and how a row is computed."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from helpers.surfaces import batches, planes
 from helpers.surfaces.curvature import curvature
-from helpers.surfaces.runs import load_run, set_buffers
+from helpers.surfaces.runs import load_run, set_buffers, set_weights
 
 PLANES = ("random", "pca")
 Task = tuple[str, int, int]  # which array, moment, row
@@ -19,6 +19,8 @@ Task = tuple[str, int, int]  # which array, moment, row
 @dataclass(frozen=True)
 class Plan:
     """What to compute. Two runs with equal plans can be compared point by point.
+
+    Weights move on a plane; what is not trained, a normalisation's running statistics, stays that of the moment.
 
     Attributes
     ----------
@@ -83,8 +85,7 @@ class Work:
                 self.planes[name] = planes.path_plane(run.weights, self.moments, **options)
         if run.network.dims == 2:
             run.network.to(memory_format=torch.channels_last)
-            object.__setattr__(self.batch, "raw", self.batch.raw.contiguous(memory_format=torch.channels_last))
-        self.vector = share_weights(run.network)
+            self.batch = replace(self.batch, raw=self.batch.raw.contiguous(memory_format=torch.channels_last))
         self.own = run.objective.name if run.objective.name in losses else None
 
     def tasks(self) -> list[Task]:
@@ -113,7 +114,7 @@ class Work:
     def at(self, weights: Tensor) -> np.ndarray:
         """All quantities of the fixed batch at these weights and the network's present buffers."""
         with torch.inference_mode():
-            self.vector.copy_(weights)
+            set_weights(self.run.network, weights)
             return self.batch.measure(self.run.network(self.batch.raw))
 
     def along_the_path(self) -> np.ndarray:
@@ -128,8 +129,7 @@ class Work:
         empty = np.full(self.plan.eigenvalues + 2, np.nan)
         if not bool(torch.isfinite(base).all()):
             return empty
-        with torch.no_grad():
-            self.vector.copy_(base)
+        set_weights(self.run.network, base)
         parameters = [p for p in self.run.network.parameters() if p.requires_grad]
         loss = next(iter(self.batch.losses.values())) if self.own is None else self.batch.losses[self.own]
         try:
@@ -147,17 +147,6 @@ def row_values(
     """function(base + y d2 + x d1) at every x, shape (quantities, n); at x = y = 0 it is function(base), exactly."""
     start = torch.add(base, directions[1], alpha=float(y))
     return np.stack([np.asarray(function(torch.add(start, directions[0], alpha=float(a)))) for a in x], -1)
-
-
-def share_weights(network: torch.nn.Module) -> Tensor:
-    """A vector of all trainable parameters, whose memory they share from now on: to fill it is to set them."""
-    trained = [p for p in network.parameters() if p.requires_grad]
-    vector = torch.cat([p.detach().flatten() for p in trained])
-    start = 0
-    for p in trained:
-        p.data = vector[start : start + p.numel()].view(p.shape)
-        start += p.numel()
-    return vector
 
 
 def spread(steps: Sequence[int], number: int = 5) -> tuple[int, ...]:
