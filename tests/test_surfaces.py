@@ -3,7 +3,9 @@
 import functools
 import json
 import math
+import os
 import shutil
+import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from helpers import datasets, models, objectives, pixel_view, surfaces, training
+from helpers import datasets, models, objectives, pixel_view, surface_viewer, surfaces, training
 from helpers.surfaces import planes, runs, work
 
 CLASSES = ("mitochondria",)
@@ -600,3 +602,72 @@ def test_maps_of_one_image_through_training(run_folder):
     assert [m.step for m in moments] == [1, 12] and not np.allclose(moments[0].loss, moments[1].loss)
     with pytest.raises(ValueError, match="class is 'axons'; the run has mitochondria"):
         pixel_view.maps_through_training(run, image, "axons", (1,))
+
+
+# ---- figures and the notebook
+
+
+def test_figures_of_what_diverged_can_be_drawn(own_run, tmp_path):
+    from helpers import figures, surface_figures
+
+    edit(own_run, 8, lambda found: found["network"]["head.weight"].fill_(math.nan))
+    surfaces.compute(own_run, tmp_path / "s.zarr", surfaces.Plan(**SMALL), log=lambda line: None)
+    found = surfaces.read(tmp_path / "s.zarr")
+    for name in found.planes:
+        figures.save(surface_figures.contours(found, name, ("bce", "IoU")), tmp_path / f"{name}.png")
+    figures.save(surface_figures.curvature(found), tmp_path / "curvature.png")
+    curves = {n: pixel_view.logit_curves(objectives.get(n), np.linspace(-2, 2, 5)) for n in ("bce", "dice")}
+    figures.save(surface_figures.logit_curves(curves), tmp_path / "curves.png")
+    run = surfaces.load_run(own_run)
+    image = run.data.validation[0]
+    moments = pixel_view.maps_through_training(run, image, "mitochondria", (1, 8))
+    figures.save(surface_figures.maps(image, image.masks[0], moments, "bce"), tmp_path / "maps.png")
+    assert len(list(tmp_path.glob("*.png"))) == 5
+    data = surface_viewer.viewer_data(found)
+    assert data["planes"][0]["summary"][0][1] == {
+        "centre": None, "best": None, "lowest": None, "highest": None, "missing": 25
+    }  # fmt: skip
+
+
+def papermill(root, folder, *arguments):
+    command = [
+        "papermill",
+        "--no-progress-bar",
+        root / "notebooks" / "surfaces.ipynb",
+        "out.ipynb",
+        "-p",
+        "threads",
+        "1",
+    ]
+    environment = os.environ | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    return subprocess.run([*command, *arguments], cwd=folder, capture_output=True, text=True, env=environment)
+
+
+@pytest.mark.slow
+def test_the_notebook_makes_everything_of_a_run_of_its_own(root, tmp_path):
+    pytest.importorskip("helpers.calibration")
+    small = ["-p", "resolution", "5", "-p", "patch", "32", "-p", "crops", "2", "-y", "moments: [1, 64, 100]"]
+    result = papermill(root, tmp_path, *small)
+    assert result.returncode == 0, result.stderr[-2000:]
+    made = {path.name for path in (tmp_path / "build" / "surfaces").iterdir()}
+    assert {"surfaces.zarr", "surfaces.json", "surfaces.html", "confidence.csv", "curvature.csv", "maps.png"} <= made
+    found = surfaces.read(tmp_path / "build" / "surfaces" / "surfaces.zarr")
+    assert found.steps == (1, 64, 100) and set(found.planes) == {"random", "pca"}
+    page = (tmp_path / "out.ipynb").read_text()
+    assert 'figure class=\\"surface-viewer\\"' in page and len(page) < 3_000_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["-p", "run", "nowhere"], "no folder nowhere in"),
+        (["-p", "resolution", "40"], "resolution is 40; expected an odd number"),
+        (["-p", "resolutions", "41"], "unknown parameter 'resolutions' (did you mean 'resolution'?)"),
+        (["-p", "run", "empty"], "no checkpoint step-*.pt in"),
+    ],
+)
+def test_bad_input_stops_the_notebook(root, tmp_path, arguments, says):
+    (tmp_path / "empty").mkdir()
+    result = papermill(root, tmp_path, *arguments)
+    assert result.returncode != 0 and says in result.stderr, result.stderr[-1500:]

@@ -133,7 +133,6 @@ def through_training(tables: Mapping[str, object], measures: Sequence[str]) -> F
         axis.spines[["top", "right"]].set_visible(False)
     for axis in axes.flat[len(measures) :]:
         axis.axis("off")
-    figure.supxlabel("step", fontsize=9)
     figure.legend(
         *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=8
     )

@@ -21,7 +21,7 @@ from helpers.surfaces import METRICS, Surface, Surfaces
 FORMAT = 1
 LARGEST = 2_500_000  # bytes of data in one page
 _MISSING = 65535
-_LABELS = {"random": "random directions", "pca": "the path's directions (share of its variance)"}
+_LABELS = {"random": "random directions", "pca": "the path's directions"}
 _NAMES = {"cross_entropy": "cross entropy of the score", "IoU": "IoU, natural cut"}
 
 
