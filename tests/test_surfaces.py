@@ -469,26 +469,23 @@ def test_confidence_at_every_checkpoint(run_folder):
     table = surfaces.through_training(run_folder)
     assert table["step"].tolist() == [1, 2, 4, 8, 12] and set(table["class"]) == {"mitochondria"}
     run = surfaces.load_run(run_folder)
-    network = run.at(4)
-    inside, outside, right, both, either = [], [], 0, 0, 0
-    for image in run.data.validation:
-        with torch.no_grad():
-            p = torch.sigmoid(network(torch.from_numpy(image.raw)[None]))[0, 0].double().numpy()
-        truth, known = image.masks[0], image.known[0]
-        inside.append(p[truth & known])
-        outside.append(1 - p[~truth & known])
-        right += int((((p > 0.5) == truth) & known).sum())
-        both += int(((p > 0.5) & truth & known).sum())
-        either += int((((p > 0.5) | truth) & known).sum())
-    row = table[table["step"] == 4].iloc[0]
-    inside, outside = np.concatenate(inside), np.concatenate(outside)
-    assert row["confidence_foreground"] == pytest.approx(inside.mean(), abs=1e-6)
-    assert row["confidence_background"] == pytest.approx(outside.mean(), abs=1e-6)
-    assert row["accuracy"] == pytest.approx(right / (inside.size + outside.size))
-    assert row["iou"] == pytest.approx(both / either)
-    brier = np.concatenate(((1 - inside) ** 2, (1 - outside) ** 2)).mean()
-    assert row["brier"] == pytest.approx(brier, abs=1e-6)
-    assert 0 <= row["ece"] <= row["mce"] <= 1 and row["finite"] and row["images"] == len(run.data.validation)
+    for step in run.steps:
+        network, probabilities, truths = run.at(step), [], []
+        for image in run.data.validation:
+            with torch.no_grad():
+                p = torch.sigmoid(network(torch.from_numpy(image.raw)[None]))[0, 0].double().numpy()
+            probabilities.append(p[image.known[0]])
+            truths.append(image.masks[0][image.known[0]])
+        p, truth = np.concatenate(probabilities), np.concatenate(truths)
+        row = table[table["step"] == step].iloc[0]
+        assert row["confidence_foreground"] == pytest.approx(p[truth].mean(), abs=1e-6)
+        assert row["confidence_background"] == pytest.approx(1 - p[~truth].mean(), abs=1e-6)
+        assert row["accuracy"] == pytest.approx(((p > 0.5) == truth).mean())
+        both, either = ((p > 0.5) & truth).sum(), ((p > 0.5) | truth).sum()
+        assert row["iou"] == pytest.approx(both / either)
+        assert row["brier"] == pytest.approx(((p - truth) ** 2).mean(), abs=1e-6)
+        assert 0 <= row["ece"] <= row["mce"] <= 1 and row["finite"] and row["images"] == len(run.data.validation)
+    assert table["iou"].nunique() > 1 and table["accuracy"].nunique() > 1
 
 
 def test_confidence_of_a_diverged_step_is_nan(own_run):
