@@ -355,6 +355,43 @@ def test_what_is_not_finite_is_left_open_and_never_filled(viewer):
     assert (drawn[~whole] < 255).all() and (~whole).sum() == 36
 
 
+def test_the_path_lies_on_the_surface_and_nowhere_else(viewer):
+    viewer.run(f"Object.assign({VIEWER}.state, {{plane: 1, moment: 0, same: false}}) && 0")
+    heights = viewer.run(
+        f"(() => {{ const v = {VIEWER}, c = v.canvas;"
+        "const p = new SurfacePicture(v, c.getContext('2d'), c.clientWidth, c.clientHeight, v.range(false));"
+        "return [[-0.33, 0.12], [0.5, -0.2], [1.3, 0], [0, -1.3], [0.9, 0.9]].map(([x, y]) => {"
+        "const h = p.heightAt(x, y); return p.on(x, y) === null ? null : p.valueAt(h); }); })()"
+    )
+    assert heights[2:] == [None] * 3, "outside the plane, and where it is not finite"
+    assert heights[:2] == pytest.approx([1 + 4 * 0.83**2 + 2 * 0.32**2, 1], abs=0.02)
+
+
+def test_what_is_near_covers_what_is_far_from_every_side(browser, tmp_path):
+    """A bowl seen from low: its near side hides the inside of the far one, which is lower, so of another colour."""
+    import matplotlib
+
+    surfaces = example(n=41)
+    axis = np.linspace(-1, 1, 41)
+    bowl = (axis[:, None] ** 2 + axis**2) / 2
+    plane = replace(surfaces.planes["random"], values=np.tile(bowl, (3, 3, 1, 1)))
+    browser.open(write(tmp_path, replace(surfaces, planes={"random": plane})))
+    browser.run(f"Object.assign({VIEWER}.state, {{path: false}}) && 0")
+    for azimuth in np.array([[0.5], [0.01]]).repeat(4, 1).ravel() + np.pi / 2 * np.tile(np.arange(4), 2):
+        near = -0.9 * np.array([np.sin(azimuth), np.cos(azimuth)])
+        share = near @ near / 2
+        *rgb, alpha = browser.run(
+            f"(() => {{ const v = {VIEWER}, c = v.canvas, k = c.getContext('2d');"
+            f"Object.assign(v.view, {{azimuth: {azimuth}, elevation: 0.15}}); v.draw();"
+            "const p = new SurfacePicture(v, k, c.clientWidth, c.clientHeight, v.range(false));"
+            f"const [x, y] = p.place({near[0]}, {near[1]}, {share});"
+            "return Array.from(k.getImageData(Math.round(x), Math.round(y), 1, 1).data); })()"
+        )
+        seen, expected = np.array(rgb) / sum(rgb), np.array(matplotlib.colormaps["viridis"](share)[:3])
+        assert alpha == 255
+        np.testing.assert_allclose(seen, expected / expected.sum(), atol=0.03)
+
+
 def test_nothing_finite_at_all_is_said(browser, tmp_path):
     surfaces = example()
     plane = surfaces.planes["random"]
