@@ -377,8 +377,8 @@ def test_what_is_near_covers_what_is_far_from_every_side(browser, tmp_path):
     plane = replace(surfaces.planes["random"], values=np.tile(bowl, (3, 3, 1, 1)))
     browser.open(write(tmp_path, replace(surfaces, planes={"random": plane})))
     browser.run(f"Object.assign({VIEWER}.state, {{path: false}}) && 0")
-    for azimuth in np.array([[0.5], [0.01]]).repeat(4, 1).ravel() + np.pi / 2 * np.tile(np.arange(4), 2):
-        near = -0.9 * np.array([np.sin(azimuth), np.cos(azimuth)])
+    for azimuth in np.array([[0.5], [0.001]]).repeat(4, 1).ravel() + np.pi / 2 * np.tile(np.arange(4), 2):
+        near = -0.9 * np.array([np.sin(azimuth), np.cos(azimuth)]) + 0.025  # within a row of cells
         share = near @ near / 2
         *rgb, alpha = browser.run(
             f"(() => {{ const v = {VIEWER}, c = v.canvas, k = c.getContext('2d');"

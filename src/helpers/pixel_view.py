@@ -129,7 +129,7 @@ def loss_map(objective: Objective, output: Tensor, target: Tensor, weight: Tenso
     """
     if output.shape[1] != 1:
         raise ValueError(f"output has {output.shape[1]} channels; a loss map is of one class with one channel")
-    weight = weight.detach().double().clone().requires_grad_()
+    weight = weight.detach().double().requires_grad_()
     total = weight.detach().sum()
     if not total > 0:
         raise ValueError("no pixel has a weight: there is no loss to share out")
