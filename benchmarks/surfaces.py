@@ -15,7 +15,6 @@ plane at 5 moments is the time of a point times 41 x 41 x 5; --full computes it,
 
 import argparse
 import csv
-import json
 import os
 import tempfile
 import time
@@ -33,13 +32,12 @@ PLAN = surfaces.Plan(losses=("bce", "dice", "focal", "lovasz"), planes=("pca",),
 
 def write_run(folder: Path, dataset: str) -> Path:
     data = datasets.load(dataset, (CLASS,), reduce=4)
-    network = models.UNet(1, 1, width=8, depth=3)
+    network, objective = models.build("unet", 1, 1, width=8, depth=3), objectives.get("bce")
     schedule = training.Schedule(steps=32, batch=4, patch=128)
-    training.train(
-        network, objectives.get("bce"), data.train, schedule, folder=folder / "checkpoints", log=lambda x: None
-    )
-    record = {"dataset": dataset, "loss": "bce", "classes": CLASS, "reduce": 4, "width": 8, "depth": 3, "split": 0}
-    (folder / "parameters.json").write_text(json.dumps(record))
+    task = {"objective": objective.name, "options": dict(objective.options), "classes": [CLASS]}
+    task |= {"dataset": dataset, "reduce": 4}
+    place = folder / "checkpoints"
+    training.train(network, objective, data.train, schedule, folder=place, task=task, log=lambda line: None)
     return folder
 
 

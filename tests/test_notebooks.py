@@ -11,7 +11,7 @@ from papermill.inspection import inspect_notebook
 
 from helpers import notebook
 
-NAMES = ("analysis", "download", "targets", "train")
+NAMES = ("analysis", "download", "surfaces", "targets", "train")
 TINY = ["-p", "steps", "4", "-p", "batch", "2", "-p", "patch", "32", "-p", "reduce", "16", "-p", "width", "2"]
 
 

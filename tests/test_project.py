@@ -35,7 +35,7 @@ def test_one_public_address(root):
     url = yaml.safe_load((root / "book/_config.yml").read_text())["repository"]["url"]
     found = addresses(root)
     assert set(found) == {url.removeprefix("https://github.com/")}
-    assert {f"notebooks/{n}.ipynb" for n in ("analysis", "download", "targets", "train")} <= set().union(
+    assert {f"notebooks/{n}.ipynb" for n in ("analysis", "download", "surfaces", "targets", "train")} <= set().union(
         *found.values()
     )
 

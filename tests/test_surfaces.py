@@ -17,7 +17,7 @@ from helpers import datasets, models, objectives, pixel_view, surface_viewer, su
 from helpers.surfaces import planes, runs, work
 
 CLASSES = ("mitochondria",)
-TASK = {"objective": "bce", "options": {}, "classes": list(CLASSES), "dataset": "phantom", "reduce": 16}
+TASK = {"classes": list(CLASSES), "dataset": "phantom", "reduce": 16}
 SMALL = {"resolution": 5, "patch": 16, "crops": 2, "moments": (1, 8, 12), "eigenvalues": 2}
 
 
@@ -27,16 +27,11 @@ def write_run(folder, loss="bce", width=2, steps=12):
     torch.manual_seed(0)
     objective = objectives.get(loss)
     data = datasets.load("phantom", CLASSES, reduce=16)
-    network = models.UNet(1, objective.channels(2), width=width, depth=2)
+    network = models.build("unet", 1, objective.channels(2), width=width, depth=2)
     schedule = training.Schedule(steps, 2, 16, 0.02)
-    training.train(network, objective, data.train, schedule, folder=folder / "checkpoints", log=lambda line: None)
-    model = {"name": "unet", "in_channels": 1, "out_channels": objective.channels(2), "dims": 2}
-    model |= {"width": width, "depth": 2}
-    for path in (folder / "checkpoints").glob("step-*.pt"):
-        found = torch.load(path, weights_only=True)
-        task = TASK | {"objective": loss, "options": dict(objective.options)}
-        found |= {"format": 1, "model": found.get("model") or model, "task": task}
-        torch.save(found, path)
+    task = TASK | {"objective": loss, "options": dict(objective.options)}
+    place = folder / "checkpoints"
+    training.train(network, objective, data.train, schedule, folder=place, task=task, log=lambda line: None)
     record = {"loss": loss, "seed": 0, "study": "tiny", "split": 0}
     (folder / "parameters.json").write_text(json.dumps(record))
     return folder
@@ -315,15 +310,19 @@ def test_checkpoints_of_differing_networks_or_runs_are_refused(own_run):
         surfaces.load_run(own_run)
 
 
-def test_checkpoints_that_say_nothing_of_themselves_are_read_with_the_runs_parameters(own_run):
-    for step in (1, 2, 4, 8, 12):
-        edit(own_run, step, lambda found: [found.pop(key, None) for key in ("format", "model", "task")])
-    with pytest.raises(ValueError, match="lacks width, depth"):
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"task": {}}, r"step-000004.pt does not say its objective, options, classes, dataset, reduce; train it with"),
+        ({"task": TASK}, "does not say its objective, options; train it with"),
+        ({"model": None}, "is of a network that models.build does not know"),
+        ({"format": 7}, "has format 7; this version of the package reads 1"),
+    ],
+)
+def test_a_checkpoint_that_does_not_say_what_it_is_of_is_refused(own_run, change, says):
+    edit(own_run, 4, lambda found: found.update(change))
+    with pytest.raises(ValueError, match=says):
         surfaces.load_run(own_run)
-    record = {"loss": "focal", "gamma": 3.0, "width": 2, "depth": 2, "classes": "mitochondria", "reduce": 16}
-    (own_run / "parameters.json").write_text(json.dumps(record | {"dataset": "phantom", "split": 0}))
-    run = surfaces.load_run(own_run)
-    assert run.objective.name == "focal" and run.objective.options["gamma"] == 3 and run.classes == CLASSES
 
 
 # ---- measures and the store
@@ -465,7 +464,6 @@ def test_a_grid_needs_its_middle():
 
 
 def test_confidence_at_every_checkpoint(own_run):
-    pytest.importorskip("helpers.calibration")
     run = surfaces.load_run(own_run)
     with torch.no_grad():
         logits = run.at(4)(torch.from_numpy(run.data.validation[0].raw)[None])
@@ -494,7 +492,6 @@ def test_confidence_at_every_checkpoint(own_run):
 
 
 def test_confidence_of_a_diverged_step_is_nan(own_run):
-    pytest.importorskip("helpers.calibration")
     edit(own_run, 12, lambda found: found["network"]["head.bias"].fill_(math.nan))
     table = surfaces.through_training(own_run, steps=(8, 12)).set_index("step")
     columns = ["accuracy", "iou", "confidence_foreground", "brier"]
@@ -610,7 +607,8 @@ def test_maps_of_one_image_through_training(run_folder):
 
 
 def test_figures_of_what_diverged_can_be_drawn(own_run, tmp_path):
-    from helpers import figures, surface_figures
+    from helpers import figures
+    from helpers.figures import surfaces as surface_figures
 
     edit(own_run, 8, lambda found: found["network"]["head.weight"].fill_(math.nan))
     surfaces.compute(own_run, tmp_path / "s.zarr", surfaces.Plan(**SMALL), log=lambda line: None)
@@ -631,6 +629,25 @@ def test_figures_of_what_diverged_can_be_drawn(own_run, tmp_path):
     }  # fmt: skip
 
 
+def test_curves_have_their_objectives_colours_and_no_two_look_alike():
+    from helpers import figures
+    from helpers.figures import surfaces as surface_figures
+
+    def lines(labels):
+        curve = pixel_view.Curve(True, np.zeros(2), np.zeros(2), np.zeros(2), False)
+        figure = surface_figures.logit_curves(dict.fromkeys(labels, (curve, curve)))
+        found = {x.get_label(): (x.get_color(), x.get_linestyle()) for x in figure.axes[0].lines}
+        return [found[label] for label in labels]
+
+    own = ["bce", "approx_ce", "hinge", "square", "l1", "dice", "lovasz"]
+    assert [colour for colour, _ in lines(own)] == [figures.colour(name) for name in own]
+    focal = [f"{name} gamma={g}" for name in ("focal", "focal_detached") for g in (1, 2)]
+    looks = lines(focal)
+    assert looks[0][0] == looks[2][0] != looks[1][0] == looks[3][0] and looks[0][1] == looks[1][1] != looks[2][1]
+    for labels in (own, focal, [f"bce positive_weight={w}" for w in range(1, 15)], ["bce", "my_losses:mine"]):
+        assert len(set(lines(labels))) == len(labels)
+
+
 def papermill(root, folder, *arguments):
     command = [
         "papermill",
@@ -647,7 +664,6 @@ def papermill(root, folder, *arguments):
 
 @pytest.mark.slow
 def test_the_notebook_makes_everything_of_a_run_of_its_own(root, tmp_path):
-    pytest.importorskip("helpers.calibration")
     small = ["-p", "resolution", "5", "-p", "patch", "32", "-p", "crops", "2", "-y", "moments: [1, 64, 100]"]
     result = papermill(root, tmp_path, *small)
     assert result.returncode == 0, result.stderr[-2000:]

@@ -2,7 +2,7 @@
 
 :func:`compute` makes a Zarr store from a finished run's folder and a :class:`Plan`; :func:`read` gives it back.
 :func:`through_training` tabulates how right and how sure the run was at every checkpoint. What is drawn, and how, is
-in ``surface_figures`` and ``surface_viewer``.
+in ``figures.surfaces`` and ``surface_viewer``.
 """
 
 from helpers.surfaces.batches import METRICS, FixedBatch, choose_losses, fixed_batch

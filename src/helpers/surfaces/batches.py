@@ -88,19 +88,9 @@ class FixedBatch:
 
 def as_probability(score: Tensor, objective: Objective) -> Tensor | None:
     """Scores in [0, 1] as they are, in [-1, 1] as (score + 1) / 2; None for scores without such a bound."""
-    link = getattr(objective, "link", None) or _link(objective)
-    if link == "identity":
+    if objective.link == "identity":
         return None
-    return score if link == "logit" else (score + 1) / 2
-
-
-def _link(objective: Objective) -> str:
-    """How an objective that does not say so bounds its score."""
-    if objective.natural_cut == 0.5:
-        return "logit"
-    if objective.natural_cut == 0 and float(objective.decode(torch.full((1, 1, 1, 1), 40.0))) <= 1:
-        return "atanh"
-    return "identity"
+    return score if objective.link == "logit" else (score + 1) / 2
 
 
 def choose_losses(run: Run, wanted: Sequence[str] = ()) -> dict[str, Objective]:
@@ -117,8 +107,7 @@ def choose_losses(run: Run, wanted: Sequence[str] = ()) -> dict[str, Objective]:
     ValueError
         An unknown loss or option; one that needs other channels than the network has (those that fit are named).
     """
-    dims, channels = run.model["dims"] if "dims" in run.model else 2, run.model["out_channels"]
-    classes = len(run.classes)
+    dims, channels, classes = run.network.dims, run.network.out_channels, len(run.classes)
 
     def fits(objective: Objective) -> bool:
         return objective.channels(dims) * classes == channels

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from helpers import inference
+from helpers.calibration import Reliability, reliability
 from helpers.metrics import Counts, counts
 from helpers.surfaces.batches import SUBSETS, as_probability
 from helpers.surfaces.runs import load_run
@@ -86,14 +87,11 @@ def _at_the_cut(scores, labels, cut: float | None) -> dict[str, float]:
 
 
 def _calibration(scores, labels, run) -> dict[str, float]:
-    """The one call of :mod:`helpers.calibration`: over all known voxels of the images at once."""
-    from helpers.calibration import reliability
-
+    """Over all known voxels of the images at once."""
     probabilities = [as_probability(torch.from_numpy(score), run.objective) for score in scores or []]
     if not probabilities or probabilities[0] is None:
         return dict.fromkeys(CONFIDENCES, math.nan)
-    flat = zip(probabilities, labels, strict=True)
-    parts = [(p.numpy()[known], mask[known]) for p, (mask, known) in flat]
-    probability, truth = (np.concatenate(column) for column in zip(*parts, strict=True))
-    found = reliability(probability.clip(0, 1), truth, np.ones(truth.shape, bool))
+    # a mean of votes is out of [0, 1] by rounding
+    parts = (reliability(p.numpy().clip(0, 1), *pair) for p, pair in zip(probabilities, labels, strict=True))
+    found = sum(parts, Reliability.nothing())
     return {name: getattr(found, name) for name in CONFIDENCES}

@@ -1,7 +1,6 @@
 """A finished run and its checkpoints: the network, its weights at every saved step, and the data it was trained on."""
 
 import json
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from helpers import datasets, models, objectives
+from helpers import checkpoints, datasets, models, objectives
 from helpers.objectives import Objective
 
 PATTERN = "step-*.pt"
+TASK = ("objective", "options", "classes", "dataset", "reduce")  # what a run cannot be read without
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,9 +102,9 @@ def load_run(folder: str | Path) -> Run:
         )
     record = folder / "parameters.json"
     parameters = json.loads(record.read_text()) if record.is_file() else {}
-    found = sorted((read_checkpoint(path, parameters) for path in paths), key=lambda one: one["step"])
+    found = sorted(map(read_checkpoint, paths), key=lambda one: one["step"])
     first = found[0]
-    network = _build(first["model"])
+    network = models.build(**first["model"])
     shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     for one in found:
         for part in ("model", "task"):
@@ -138,27 +138,24 @@ def load_run(folder: str | Path) -> Run:
     )
 
 
-def read_checkpoint(path: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """``step``, ``model``, ``network`` (a state dict) and ``task`` of a checkpoint.
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint of a network that :func:`helpers.models.build` knows, with a task that says what it was trained on.
 
-    The one place that knows how checkpoints are written. Those without a ``format`` hold the step and the network
-    alone; the rest is then read off the run's parameters.
+    Raises
+    ------
+    ValueError
+        As :func:`helpers.checkpoints.load`; a network of one's own; a task that lacks something.
     """
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
-        raise ValueError(f"{path} is truncated or is no checkpoint ({type(error).__name__}); delete it") from error
-    if not isinstance(found, dict) or not {"step", "network"} <= found.keys():
-        raise ValueError(f"{path} is no checkpoint of a training; expected step and network in it")
-    if "format" in found and found.get("model") is None:
+    found = checkpoints.load(path)
+    if found["model"] is None:
         raise ValueError(f"{path} is of a network that models.build does not know; planes need one that it builds")
-    found = {"model": None, "task": None} | found
-    model = found["model"] or _model_of(found["network"], parameters, path)
-    task = found["task"] or _task_of(parameters, path)
-    missing = [key for key in ("objective", "options", "classes", "dataset", "reduce") if key not in task]
+    missing = [key for key in TASK if key not in found["task"]]
     if missing:
-        raise ValueError(f"{path} does not say its {', '.join(missing)}; train it with notebooks/train.ipynb")
-    return {"step": found["step"], "network": found["network"], "model": model, "task": task}
+        raise ValueError(
+            f"{path} does not say its {', '.join(missing)}; train it with notebooks/train.ipynb, or give "
+            f"training.train a task with {', '.join(TASK)}"
+        )
+    return found
 
 
 def set_weights(network: nn.Module, vector: Tensor) -> None:
@@ -179,52 +176,6 @@ def set_buffers(network: nn.Module, buffers: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, tensor in buffers.items():
             own[name].copy_(tensor)
-
-
-def _build(model: Mapping[str, Any]) -> nn.Module:
-    if hasattr(models, "build"):
-        return models.build(**model)
-    arguments = {name: value for name, value in model.items() if name != "name"}
-    return models.UNet(arguments.pop("in_channels"), arguments.pop("out_channels"), **arguments)
-
-
-def _model_of(state: Mapping[str, Tensor], parameters: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """What builds the U-Net of a checkpoint that does not say it."""
-    _need(("width", "depth"), parameters, path)
-    convolutions = [tensor for tensor in state.values() if tensor.ndim > 2]
-    return {
-        "name": "unet",
-        "in_channels": convolutions[0].shape[1],
-        "out_channels": convolutions[-1].shape[0],
-        "dims": convolutions[0].ndim - 2,
-        "width": parameters["width"],
-        "depth": parameters["depth"],
-    }
-
-
-def _task_of(parameters: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """What a checkpoint was trained for that does not say it."""
-    _need(("loss", "classes", "dataset", "reduce"), parameters, path)
-    offered = {name: parameters[name] for name in objectives.OPTIONS if name in parameters}
-    if offered.get("unit", "voxel") != "voxel":
-        offered["unit"] = float(offered["unit"])
-    offered |= {name: offered[name] or None for name in ("class_weights", "order") if name in offered}
-    return {
-        "objective": parameters["loss"],
-        "options": objectives.choose_options(parameters["loss"], offered),
-        "classes": [name.strip() for name in parameters["classes"].split(",")],
-        "dataset": parameters["dataset"],
-        "reduce": parameters["reduce"],
-    }
-
-
-def _need(names: tuple[str, ...], parameters: Mapping[str, Any], path: Path) -> None:
-    missing = [name for name in names if name not in parameters]
-    if missing:
-        raise ValueError(
-            f"{path} does not say what it is of, and {path.parent.parent / 'parameters.json'} lacks "
-            f"{', '.join(missing)}; train it with notebooks/train.ipynb"
-        )
 
 
 def _listed(steps: tuple[int, ...]) -> str:

@@ -1,17 +1,21 @@
-"""Surfaces, logit curves and confidence through training as static figures."""
+"""Surfaces, logit curves and confidence through training as static figures.
+
+Not imported with the other figures: surfaces need torch, and the figures of a study's tables do not.
+"""
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib
+import matplotlib.colors
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from helpers.figures.pictures import tiles
+from helpers.figures.style import DASHES, LINES, STYLES, bare, colour
 from helpers.pixel_view import Curve, Moment
 from helpers.surfaces import Surfaces
 
-_TINTS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_STYLES = ("-", "--", ":", "-.")
+_PATH, _BEST = LINES[1], LINES[3]
 _TITLES = {"random": "random directions", "pca": "the path's principal directions"}
 
 
@@ -67,11 +71,11 @@ def _panel(axis, surface, m: int, values: np.ndarray, norm, better: str):
             axis.contour(x, y, values, 8, colors="white", linewidths=0.4, alpha=0.6, norm=norm)
         best = np.nanargmin(values) if better == "lower" else np.nanargmax(values)
         row, column = np.unravel_index(best, values.shape)
-        axis.plot(x[column], y[row], "D", ms=5, color="#CC79A7", mec="white", mew=0.8, zorder=4)
-    axis.plot(*surface.path[m].T, "o-", ms=2.5, lw=1.2, color="#D55E00", zorder=3)
+        axis.plot(x[column], y[row], "D", ms=5, color=_BEST, mec="white", mew=0.8, zorder=4)
+    axis.plot(*surface.path[m].T, "o-", ms=2.5, lw=1.2, color=_PATH, zorder=3)
     i, j = surface.centre[m]
     if i >= 0:
-        axis.plot(x[i], y[j], "o", ms=6, color="#D55E00", mec="white", mew=0.8, zorder=5)
+        axis.plot(x[i], y[j], "o", ms=6, color=_PATH, mec="white", mew=0.8, zorder=5)
     return shown
 
 
@@ -79,8 +83,8 @@ def logit_curves(curves: Mapping[str, tuple[Curve, Curve]], *, height: float = 4
     """Loss (above) and gradient (below) against the logit, of a true pixel (left) and of a false one (right)."""
     figure, axes = plt.subplots(2, 2, figsize=(8, height + 0.16 * len(curves)), sharex=True, sharey="row")
     figure.set_layout_engine("constrained")
-    for (label, pair), (tint, line) in zip(curves.items(), _looks(list(curves)), strict=True):
-        style = {"color": _TINTS[tint % len(_TINTS)], "ls": _STYLES[line % len(_STYLES)], "lw": 1.4}
+    for (label, pair), (tint, dashes) in zip(curves.items(), _looks(list(curves)), strict=True):
+        style = {"color": tint, "ls": dashes, "lw": 1.4}
         for column, curve in enumerate(pair):
             name = label + (" (in its surrounding)" if curve.others else "")
             axes[0, column].plot(curve.logits, curve.loss, **style, label=name)
@@ -93,19 +97,28 @@ def logit_curves(curves: Mapping[str, tuple[Curve, Curve]], *, height: float = 4
     for axis in axes.flat:
         axis.axhline(0, color="0.6", lw=0.8, zorder=0)
         axis.axvline(0, color="0.85", lw=0.8, zorder=0)
-        axis.spines[["top", "right"]].set_visible(False)
+        bare(axis)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return figure
 
 
-def _looks(labels: Sequence[str]) -> list[tuple[int, int]]:
-    """Tint and line of each label; where losses share their options, a tint for the options and a line for the loss."""
+def _looks(labels: Sequence[str]) -> list[tuple[str, str]]:
+    """Colour and dashes of each label: an objective's name, and options where they matter.
+
+    Different objectives have their own colours, and dashes tell apart those that share one. Where losses share their
+    options, an option has a colour and a loss its dashes. Else the labels are one loss with many options.
+    """
     names, options = zip(*(label.partition(" ")[::2] for label in labels), strict=True)
+    if len(set(names)) == len(names) and set(names) <= set(STYLES):
+        tints = [colour(name) for name in names]
+        return [(tint, DASHES[tints[:k].count(tint) % len(DASHES)]) for k, tint in enumerate(tints)]
     if any(options) and len(set(options)) < len(options) and len(set(names)) > 1:
-        tints, lines = list(dict.fromkeys(options)), list(dict.fromkeys(names))
-        return [(tints.index(o), lines.index(n)) for n, o in zip(names, options, strict=True)]
-    return [(k, k // len(_TINTS)) for k in range(len(labels))]
+        told, lines = list(dict.fromkeys(options)), list(dict.fromkeys(names))
+        pairs = [(told.index(option), lines.index(name)) for name, option in zip(names, options, strict=True)]
+    else:
+        pairs = [(k, k // len(LINES)) for k in range(len(labels))]
+    return [(LINES[k % len(LINES)], DASHES[line % len(DASHES)]) for k, line in pairs]
 
 
 def through_training(tables: Mapping[str, object], measures: Sequence[str]) -> Figure:
@@ -121,16 +134,16 @@ def through_training(tables: Mapping[str, object], measures: Sequence[str]) -> F
     figure, axes = plt.subplots(rows, columns, figsize=(2.6 * columns, 2.3 * rows + 0.4), squeeze=False)
     figure.set_layout_engine("constrained")
     for axis, measure in zip(axes.flat, measures, strict=False):
-        for k, (label, table) in enumerate(tables.items()):
-            for style, (name, one) in zip(_STYLES, table.groupby("class", sort=False), strict=False):
-                tint = _TINTS[k % len(_TINTS)]
-                axis.plot(one["step"], one[measure], "o", ls=style, ms=3, lw=1.2, color=tint, label=f"{label}: {name}")
+        for (label, table), tint in zip(tables.items(), _tints(list(tables)), strict=True):
+            for k, (name, one) in enumerate(table.groupby("class", sort=False)):
+                line = {"ls": DASHES[k % len(DASHES)], "lw": 1.2, "color": tint}
+                axis.plot(one["step"], one[measure], "o", ms=3, label=f"{label}: {name}", **line)
         axis.set_xscale("log")
         axis.set_title(measure.replace("_", " "), fontsize=9)
         axis.set(ylim=(0, None))
         axis.set_xlabel("step", fontsize=8)
         axis.tick_params(labelsize=7)
-        axis.spines[["top", "right"]].set_visible(False)
+        bare(axis)
     for axis in axes.flat[len(measures) :]:
         axis.axis("off")
     figure.legend(
@@ -139,43 +152,57 @@ def through_training(tables: Mapping[str, object], measures: Sequence[str]) -> F
     return figure
 
 
+def _tints(labels: Sequence[str]) -> list[str]:
+    """A colour for each label: its objective's, where those differ. (Dashes are the classes'.)"""
+    names = [label.partition(" ")[0] for label in labels]
+    own = [colour(name) for name in names if name in STYLES]
+    return own if len(set(own)) == len(labels) else [LINES[k % len(LINES)] for k in range(len(labels))]
+
+
 def curvature(surfaces: Surfaces) -> Figure:
     """Largest and smallest eigenvalues of the Hessian, and the gradient's length, against the step."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 2.8), layout="constrained")
     for k, values in enumerate(surfaces.eigenvalues.T):
         label = "largest" if k == 0 else f"largest, {k + 1}."
-        left.plot(surfaces.steps, values, "o-", ms=4, color=_TINTS[0], alpha=1 / (k + 1), label=label)
-    left.plot(surfaces.steps, surfaces.smallest, "s--", ms=4, color=_TINTS[1], label="smallest")
+        left.plot(surfaces.steps, values, "o-", ms=4, color=LINES[0], alpha=1 / (k + 1), label=label)
+    left.plot(surfaces.steps, surfaces.smallest, "s--", ms=4, color=LINES[1], label="smallest")
     left.axhline(0, color="0.6", lw=0.8, zorder=0)
     left.set_yscale("symlog", linthresh=0.1)
     left.set(ylabel="eigenvalue of the Hessian")
     left.legend(frameon=False, fontsize=8)
-    right.plot(surfaces.steps, surfaces.gradient_norm, "o-", ms=4, color=_TINTS[2])
+    right.plot(surfaces.steps, surfaces.gradient_norm, "o-", ms=4, color=LINES[2])
     right.set(ylabel="length of the gradient", ylim=(0, None))
     for axis in (left, right):
         axis.set(xscale="log", xlabel="step")
-        axis.spines[["top", "right"]].set_visible(False)
+        bare(axis)
     return figure
 
 
-def maps(image, mask: np.ndarray, moments: Sequence[Moment], objective: str, *, height: float = 2.1) -> Figure:
+def maps(
+    image,
+    mask: np.ndarray,
+    moments: Sequence[Moment],
+    objective: str,
+    *,
+    bar: float | None = None,
+    height: float = 2.1,
+) -> Figure:
     """The image, then confidence (above) and the loss's share (below) of every pixel at each step.
 
-    Loss maps have one scale, its 99th percentile over all steps at the top. What is not known is blank.
+    Loss maps have one scale, its 99th percentile over all steps at the top. What is not known is blank. ``bar`` is the
+    side of a pixel in nm, for a scale bar.
     """
-    from helpers.figures import tiles
-
-    above = [{"image": image.raw[0], "title": image.name, "outline": mask, "bar": image.spacing[-1]}]
+    above = [{"image": image.raw[0], "title": image.name, "outline": mask, "bar": bar}]
     below = [{"image": mask, "title": "truth", "frame": True}]
     losses = [m.loss[np.isfinite(m.loss)] for m in moments if m.loss is not None]
     top = max((float(np.percentile(values, 99)) for values in losses if values.size), default=1.0)
     for k, moment in enumerate(moments):
         last = k == len(moments) - 1
-        bar = {"colorbar": "probability of the true class"} if last else {}
+        scale = {"colorbar": "probability of the true class"} if last else {}
         title = {"title": f"step {moment.step}: confidence"}
-        above.append({"image": moment.confidence, "cmap": "cividis", "vmin": 0, "vmax": 1} | title | bar)
+        above.append({"image": moment.confidence, "cmap": "cividis", "vmin": 0, "vmax": 1} | title | scale)
         if moment.loss is not None:
-            bar = {"colorbar": objective} if last else {}
+            scale = {"colorbar": objective} if last else {}
             title = {"title": f"step {moment.step}: loss"}
-            below.append({"image": moment.loss, "cmap": "magma", "vmin": 0, "vmax": top} | title | bar)
+            below.append({"image": moment.loss, "cmap": "magma", "vmin": 0, "vmax": top} | title | scale)
     return tiles([above, below], height=height)
