@@ -440,3 +440,51 @@ def test_it_fits_narrow_and_wide_windows(browser, page, width):
     browser.call("Emulation.setDeviceMetricsOverride", width=700, height=900, deviceScaleFactor=1, mobile=False)
     Browser.wait(lambda: browser.run(PIXELS) != before, 20)
     assert browser.complaints() == []
+
+
+# ---- the book's style
+
+
+DARK = """<!doctype html><html data-theme="dark" data-mode="dark"><head><meta charset="utf-8"><title>A</title>
+<link rel="icon" href="data:,">{links}</head><body><main class="bd-main"><article class="bd-article bd-content">
+<div class="cell docutils container"><div class="cell_output docutils container">
+<div class="output text_html">{figure}</div></div></div></article></main></body></html>"""
+# Relative luminances and their contrast as WCAG 2 defines them, of the text and the first background behind it.
+CONTRAST = """(() => {
+  const numbers = (text) => text.match(/[\\d.]+/g).map(Number);
+  const light = (text) => numbers(text).slice(0, 3).map((v) => v / 255)
+    .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, v, k) => sum + v * [0.2126, 0.7152, 0.0722][k], 0);
+  const text = document.querySelector("figcaption");
+  let behind = text;
+  const background = () => getComputedStyle(behind).backgroundColor;
+  while (behind.parentElement && numbers(background())[3] === 0) behind = behind.parentElement;
+  const pair = [light(getComputedStyle(text).color), light(background())].sort((a, b) => b - a);
+  return (pair[0] + 0.05) / (pair[1] + 0.05);
+})()"""
+
+
+@pytest.mark.parametrize("kind", ["figure", "viewer"])
+def test_captions_of_notebooks_can_be_read_on_dark_pages(browser, root, tmp_path, kind):
+    """Under the theme's own style sheets, which lay a notebook's HTML on the very colour that captions have."""
+    from importlib import resources
+
+    theme = resources.files("pydata_sphinx_theme") / "theme/pydata_sphinx_theme/static/styles"
+    book = resources.files("sphinx_book_theme") / "theme/sphinx_book_theme/static/styles"
+    sheets = [theme / "theme.css", theme / "bootstrap.css", theme / "pydata-sphinx-theme.css"]
+    sheets += [book / "sphinx-book-theme.css"]
+    own = sorted((root / "book" / "_static").glob("*.css"))
+
+    def contrast(files):
+        links = "".join(f'<link rel="stylesheet" href="{file.as_uri()}">' for file in files)
+        figure = "<figure><img alt='A' src='data:,'><figcaption>A caption.</figcaption></figure>"
+        if kind == "viewer":
+            figure = figure.replace("<figure>", '<figure class="surface-viewer">')
+        (tmp_path / "page.html").write_text(DARK.format(links=links, figure=figure))
+        browser.open(tmp_path / "page.html")
+        return browser.run(CONTRAST)
+
+    assert contrast([*sheets, *own]) > 7
+    captions = (root / "book/_static/custom.css").read_text().replace(".text_html:has(figure)", ".never:has(figure)")
+    (tmp_path / "without.css").write_text(captions)
+    assert contrast([*sheets, tmp_path / "without.css"]) < 4.5, "a test that cannot fail"

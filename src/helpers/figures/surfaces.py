@@ -136,7 +136,12 @@ def through_training(tables: Mapping[str, object], measures: Sequence[str]) -> F
     for axis, measure in zip(axes.flat, measures, strict=False):
         for (label, table), tint in zip(tables.items(), _tints(list(tables)), strict=True):
             for k, (name, one) in enumerate(table.groupby("class", sort=False)):
-                line = {"ls": DASHES[k % len(DASHES)], "lw": 1.2, "color": tint}
+                line = {
+                    "ls": DASHES[k % len(DASHES)],
+                    "lw": 1.2,
+                    "color": tint,
+                    "clip_on": False,
+                }  # dots at 0 are whole
                 axis.plot(one["step"], one[measure], "o", ms=3, label=f"{label}: {name}", **line)
         axis.set_xscale("log")
         axis.set_title(measure.replace("_", " "), fontsize=9)
