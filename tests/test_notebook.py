@@ -111,9 +111,7 @@ def test_the_code_hash_covers_what_a_training_imports():
 
 
 def test_the_judges_hash_covers_what_makes_rows():
-    code = (
-        "import sys, helpers.runs; print(sorted({m.split('.')[1] for m in sys.modules if m.startswith('helpers.')}))"
-    )
+    code = "import sys, helpers.runs; print(sorted({m.split('.')[1] for m in sys.modules if m.startswith('helpers.')}))"
     imported = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     # how files are written, and the data (the training's hash has them), make no other number
     apart = {"notebook", "files", "outputs", "datasets"}
