@@ -95,12 +95,23 @@ def test_every_glue_key_used_is_made_and_no_glued_number_is_lost(root, tiny_stud
 def test_executed_notebooks_hold_no_paths_of_a_machine_and_no_errors(root):
     runs = sorted((root / "book" / "runs").glob("*.ipynb"))
     assert {p.stem for p in runs} >= {"analysis", "download", "targets", "bce", "tanh_distance", "hot_distance"}
+    runs += sorted((root / "book" / "data").glob("*.ipynb"))
     for path in runs:
         text = path.read_text()
         assert not re.search(r'"/(home|root|work|tmp|Users)/', text), path
         assert '"output_type": "error"' not in text and "papermill-error" not in text, path
         assert '"name": "stderr"' not in text, f"{path} shows a warning"
         assert "-dirty" not in text, f"{path} was made from uncommitted code"
+
+
+def test_pages_of_data_name_the_licence_of_what_they_show_and_fundi_are_not_shown(root):
+    pages = {p.stem: p.read_text() for p in (root / "book" / "data").glob("*.ipynb")}
+    assert set(pages) == {"vnc", "fib25", "drishti"} and max(map(len, pages.values())) < 1.5e6
+    captions = {name: " ".join(re.findall("<figcaption>(.*?)</figcaption>", text)) for name, text in pages.items()}
+    assert "CC BY-NC-SA 3.0; Gerhard" in captions["vnc"] and "CC BY-SA 3.0; Parag" in captions["fib25"]
+    figures = {name: text.count("<img src=") for name, text in pages.items()}
+    assert figures == {"vnc": 4, "fib25": 4, "drishti": 3}, "curves and dots, and no photograph"
+    assert "no pictures: research use" in pages["drishti"] and '"image/png"' not in pages["drishti"]
 
 
 def test_the_books_settings_are_in_sight_at_the_root(root):

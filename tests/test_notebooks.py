@@ -6,8 +6,10 @@ import subprocess
 import sys
 
 import nbformat
+import numpy as np
 import pytest
 from papermill.inspection import inspect_notebook
+from PIL import Image
 
 from helpers import notebook
 
@@ -162,6 +164,54 @@ def test_a_class_that_is_nowhere_and_several_classes_go_through_to_the_figures(r
     assert result.returncode == 0, result.stderr[-2000:]
     summary = (tmp_path / "results" / "summary.csv").read_text().splitlines()
     assert [line.split(",")[:2] for line in summary[1:]] == [["bce", "vesicles"], ["bce", "mitochondria"]]
+
+
+@pytest.fixture
+def own_folder(tmp_path):
+    """Seven colour images of a reader's own, with masks, without a pixel size."""
+    rng = np.random.default_rng(0)
+    for kind in ("images", "masks"):
+        (tmp_path / "mine" / kind).mkdir(parents=True)
+    for i in range(7):
+        mask = np.zeros((64, 96), bool)
+        mask[10 : 30 + i, 20:50] = True
+        raw = rng.integers(0, 120, (64, 96, 3), dtype=np.uint8) + 100 * mask[..., None].astype(np.uint8)
+        Image.fromarray(raw).save(tmp_path / "mine" / "images" / f"cell{i}.png")
+        Image.fromarray(mask.astype(np.uint8) * 255).save(tmp_path / "mine" / "masks" / f"cell{i}.png")
+    return tmp_path / "mine"
+
+
+def test_a_folder_of_ones_own_goes_through_every_notebook(root, tmp_path, own_folder):
+    prepared = {"HELPERS_PREPARED": str(tmp_path / "prepared")}
+    data, one = ["-p", "dataset", "mine"], ["-p", "class_name", "foreground", "-p", "patch", "48"]
+    result = papermill(tmp_path, root / "notebooks/download.ipynb", "download.ipynb", *data, **prepared)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "distances are in pixels" in printed(tmp_path / "download.ipynb")
+    targets = [root / "notebooks/targets.ipynb", "targets.ipynb", *data, *one]
+    result = papermill(tmp_path, *targets, **prepared)
+    assert result.returncode != 0 and "the size of a pixel of mine is not known" in result.stderr
+    (own_folder / "dataset.json").write_text('{"spacing": 8}')
+    result = papermill(tmp_path, *targets, **prepared)
+    assert result.returncode == 0, result.stderr[-2000:]
+    short = [*TINY[:9], "-p", "width", "2", "-p", "classes", "foreground", "-p", "output", "run"]
+    result = papermill(tmp_path, root / "notebooks/train.ipynb", "train.ipynb", *data, *short, **prepared)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "mine" in (tmp_path / "run" / "rows.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "says"),
+    [
+        ("download", ["-p", "by", "image"], "by is set to 'image', but data set 'phantom' has no such parameter"),
+        ("download", ["-p", "dataset", "mine"], "mine has no images/; expected images/ and masks/ in it"),
+        ("targets", ["-p", "patch", "2000"], "phantom are of (256, 256) pixels and patch is 2000; expected two axes"),
+        ("targets", ["-p", "class_name", "nuclei"], "data set 'phantom' has no class 'nuclei'; it has membranes"),
+    ],
+)
+def test_bad_input_of_the_notebooks_of_data_is_named(root, tmp_path, name, arguments, says):
+    (tmp_path / "mine").mkdir()
+    result = papermill(tmp_path, root / f"notebooks/{name}.ipynb", "out.ipynb", *arguments)
+    assert result.returncode != 0 and says in result.stderr, result.stderr[-1500:]
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,10 @@ def test_a_failed_notebook_is_kept_aside_and_named(tiny_study):
         ),
         ("- a list\n", "studies/nothing.yml holds ['a list']"),
         ("", "studies/nothing.yml holds None"),
+        ("DATASET", "dataset of studies/nothing.yml: unknown data set 'phantm'; there are vnc, fib25"),
+        ("FOLDER", "dataset of studies/nothing.yml: no folder some/where"),
+        ("CLASS", "class 'nuclei' of studies/nothing.yml: phantom has membranes, mitochondria"),
+        ("UNLABELLED", "class 'mitochondria' of studies/nothing.yml: cem1500k has no labels"),
         ("SEEDS", "seeds of studies/nothing.yml: expected a list of different whole numbers"),
     ],
 )
@@ -134,6 +138,10 @@ def test_a_study_that_cannot_run_says_so_before_anything_runs(project_copy, text
         "PARAMETER": tiny.replace("steps:", "stepps:"),
         "TYPE": tiny.replace("steps: 6", "steps: many"),
         "RATE": tiny.replace("[bce, tanh_distance, hot_distance]", "{bce: {learning_rate: 1e-3}}"),
+        "DATASET": tiny.replace("dataset: phantom", "dataset: phantm"),
+        "FOLDER": tiny.replace("dataset: phantom", "dataset: some/where"),
+        "CLASS": tiny.replace("classes: mitochondria", "classes: nuclei"),
+        "UNLABELLED": tiny.replace("dataset: phantom", "dataset: cem1500k"),
         "SEEDS": tiny.replace("seeds: [0]", "seeds: [0, 0]"),
     }
     if text is not None:

@@ -20,16 +20,17 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="+", help="data sets, each a page")
-    for name in parser.parse_args().names:
+    names = parser.parse_args().names
+    for name in names:
         datasets.prepare(name)  # here, so that no page shows how a download went
-        executed = BUILD / f"{name}.ipynb"
-        command = ["workflow/execute", "notebooks/download.ipynb", executed, BUILD / f"{name}.log"]
+        command = ["workflow/execute", "notebooks/download.ipynb", BUILD / f"{name}.ipynb", BUILD / f"{name}.log"]
         command += ["-r", "dataset", name, "-r", "output", BUILD / "figures" / name]
         if subprocess.run(command).returncode:
-            sys.exit(f"the page of {name} was not made; {PAGES} is as it was")
-        PAGES.mkdir(exist_ok=True)
-        title = f"Data: {datasets.about(name)['title']}"
-        (PAGES / f"{name}.ipynb").write_text(normalised(executed.read_text(), title=title))
+            sys.exit(f"the page of {name} failed; {PAGES} is as it was")
+    PAGES.mkdir(exist_ok=True)
+    for name in names:  # all at the end: the first one changed would make the commit of the others "dirty"
+        text = normalised((BUILD / f"{name}.ipynb").read_text(), title=f"Data: {datasets.about(name)['title']}")
+        (PAGES / f"{name}.ipynb").write_text(text)
 
 
 if __name__ == "__main__":
