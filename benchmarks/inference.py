@@ -1,6 +1,6 @@
 """Inference block by block against the whole array at once, and its memory against the volume's size.
 
-    python benchmarks/inference.py [--csv FILE] [--threads N] [--quick]
+    python benchmarks/inference.py [--csv FILE] [--threads N] [--only speed|memory] [--dims 2|3] [--sides 256,512,1024]
 
 Speed: a network with random weights over a volume in memory and, through ``helpers.apply``, from Zarr to Zarr with
 scores, masks and all the bookkeeping. Both take turns in one process; ratios are of the least seconds, since other load
@@ -8,15 +8,17 @@ on a machine only ever adds. In 2-D the rate is of voxels of the volume, section
 the network computes, the halo included, beside the share of them that is not halo.
 
 Memory: the largest resident set of a process that applies a network to a volume of 256^3, 512^3 and 1024^3 voxels,
-objects on a few of its chunks and the rest not on disk, with instances where :mod:`helpers.instances` is there.
+objects on a few of its chunks and the rest not on disk, with scores, masks and instances. The networks are smaller
+there (``SMALL``): their layers' memory is what a plan allots by, whatever their width, and the time is of no matter.
+The cut is the score that a twentieth of a chunk with an object exceeds, since a random network knows of none.
 """
 
 import argparse
 import csv
-import importlib.util
 import json
 import math
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,37 +28,50 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from helpers import inference, models, objectives, planning
+from helpers import checkpoints, inference, models, objectives, planning
 from helpers.apply import apply_run
 
 NETWORKS = {2: {"width": 8, "depth": 3}, 3: {"width": 8, "depth": 2}}
 SMALL = {2: {"width": 2, "depth": 2}, 3: {"width": 2, "depth": 1}}  # where memory is measured, not speed
 SPEED = {2: (24, 1024, 1024), 3: (160, 160, 160)}
-SIDES = (256, 512, 1024)
+SIDES, CHUNK = (256, 512, 1024), 64
 QUIET = {"log": lambda line: None}
 
 
 def make_run(folder: Path, dims: int, arguments: dict) -> Path:
     """A run's folder: a checkpoint of random weights, and what would have been chosen on validation."""
     torch.manual_seed(0)
-    model = {"in_channels": 1, "out_channels": 1, "dims": dims, **arguments}
-    network = models.UNet(**model)
-    task = {"objective": "bce", "options": {}, "classes": ["objects"], "spacing": [8.0] * dims}
-    state = {"format": 1, "step": 1, "model": {"name": "unet", **model}, "network": network.state_dict(), "task": task}
+    network = models.build("unet", 1, 1, dims=dims, **arguments)
+    task = {"objective": "bce", "options": {}, "classes": ["objects"], "spacing": [8.0] * dims, "boundaries": []}
     (folder / "checkpoints").mkdir(parents=True)
-    torch.save(state, folder / "checkpoints" / "step-000001.pt")
-    (folder / "decoding.json").write_text(json.dumps({"objects": {"cut": 0.5, "seed_height_nm": 20.0}}))
+    tile = (ball() / 255).astype(np.float32)
+    network.eval()
+    tile = tile if dims == 3 else tile[CHUNK // 2]
+    scores, blank = (torch.sigmoid(inference.predict(network, x[None])) for x in (tile, np.zeros_like(tile)))
+    cut = float(scores.quantile(0.95))
+    if float(blank.max()) >= cut:  # what is not on disk shall be background
+        with torch.no_grad():
+            network.head.weight.neg_(), network.head.bias.neg_()
+        cut = 1 - float(scores.quantile(0.05))
+    checkpoints.save(folder / "checkpoints" / "step-000001.pt", checkpoints.of_network(network, 1, task))
+    chosen = {"objects": {"cut": cut, "seed_height_nm": 20.0}}
+    (folder / "decoding.json").write_text(json.dumps(chosen))
     return folder
+
+
+def ball() -> np.ndarray:
+    """A bright ball on noise, uint8, of one chunk."""
+    rng = np.random.default_rng(0)
+    grid = np.stack(np.meshgrid(*[np.arange(CHUNK)] * 3, indexing="ij"))
+    inside = np.sqrt(((grid - CHUNK // 2) ** 2).sum(0)) < CHUNK // 4
+    return (60 + 120 * inside + rng.integers(0, 40, inside.shape)).astype(np.uint8)
 
 
 def phantom(path: Path, shape: tuple[int, ...], everywhere: bool) -> Path:
     """Bright balls on noise; on one chunk in 64 alone, or everywhere."""
     import zarr
 
-    rng, side = np.random.default_rng(0), 64
-    grid = np.stack(np.meshgrid(*[np.arange(side)] * 3, indexing="ij"))
-    ball = np.sqrt(((grid - side // 2) ** 2).sum(0)) < side // 4
-    tile = (60 + 120 * ball + rng.integers(0, 40, ball.shape)).astype(np.uint8)
+    side, tile = CHUNK, ball()
     array = zarr.create_array(path, shape=shape, chunks=(side,) * 3, dtype=np.uint8)
     corners = [range(0, n, side) for n in shape]
     for i, corner in enumerate(np.stack(np.meshgrid(*corners, indexing="ij"), -1).reshape(-1, 3).tolist()):
@@ -93,8 +108,6 @@ def speed(dims: int, folder: Path, shape: tuple[int, ...], repeats: int) -> dict
     computed = sum(seen(plan, index, dims) for index in range(len(plan.grid)))
     whole, blocks = (min(seconds[way]) for way in ("whole", "blocks"))
     return {
-        "network": f"{dims}-D U-Net, width {NETWORKS[dims]['width']}, depth {NETWORKS[dims]['depth']}",
-        "volume": " x ".join(map(str, shape)),
         "whole array (Mvoxel/s)": padded / whole / 1e6,
         "blocks (Mvoxel/s)": math.prod(shape) / blocks / 1e6,
         "computed, halo included (Mvoxel/s)": computed / blocks / 1e6,
@@ -119,53 +132,74 @@ def memory(dims: int, side: int, folder: Path, threads: int) -> dict:
     name = f"{dims}-{side}"
     run = make_run(folder / f"run{name}", dims, SMALL[dims])
     source = phantom(folder / f"in{name}.zarr", (side,) * 3, everywhere=False)
-    instances = "volume" if importlib.util.find_spec("helpers.instances") else "none"
-    call = [sys.executable, __file__, "--apply", str(run), str(source), str(folder / f"out{name}.zarr"), instances]
-    result = subprocess.run([*call, "--threads", str(threads)], capture_output=True, text=True, check=True)
-    return {"dims": dims, "side": side, "instances": instances} | json.loads(result.stdout)
+    output = folder / f"out{name}.zarr"
+    call = [sys.executable, __file__, "--apply", str(run), str(source), str(output), "--threads", str(threads)]
+    result = subprocess.run(call, stdout=subprocess.PIPE, text=True, check=True)
+    shutil.rmtree(output)
+    return json.loads(result.stdout)
 
 
-def apply_alone(run: str, source: str, output: str, instances: str) -> None:
-    """In a process of its own: apply, and print the peak of its memory."""
-    start = time.perf_counter()
-    apply_run(run, source, output, spacing=(8.0,) * 3, instances=instances, scores="uint8", **QUIET)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
-    print(json.dumps({"MiB": peak, "seconds": time.perf_counter() - start}))
+def apply_alone(run: str, source: str, output: str) -> None:
+    """In a process of its own: apply, and print the peak of its memory, and how long each stage took."""
+    begun, peaks = time.perf_counter(), {}
+
+    def note(line: str) -> None:  # the peak so far, at each line of each stage
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
+        peaks[line.partition(":")[0]] = (round(peak), round(time.perf_counter() - begun, 1))
+
+    apply_run(run, source, output, spacing=(8.0,) * 3, instances="volume", scores="uint8", log=note)
+    note("end:")
+    stages = {stage: peaks[stage] for stage in ("predict", "label", "link", "relabel")}
+    print(json.dumps({"MiB": peaks["end"][0], "seconds": peaks["end"][1], "stages": stages}))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--csv", help="write the table there as well")
+    parser.add_argument("--csv", help="write the table there as well, row by row")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
-    parser.add_argument("--quick", action="store_true", help="small volumes, without the one of 1024^3")
-    parser.add_argument("--apply", nargs=4, metavar=("RUN", "IN", "OUT", "INSTANCES"), help=argparse.SUPPRESS)
+    parser.add_argument("--only", choices=("speed", "memory"), help="one of the two")
+    parser.add_argument("--dims", type=int, choices=(2, 3), help="2-D or 3-D networks alone")
+    parser.add_argument("--sides", type=lambda text: [int(n) for n in text.split(",")], default=SIDES)
+    parser.add_argument("--repeats", type=int, default=3, help="turns of which the least seconds count")
+    parser.add_argument("--quick", action="store_true", help="speed on volumes of half the sides")
+    parser.add_argument("--apply", nargs=3, metavar=("RUN", "IN", "OUT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.apply:
         apply_alone(*options.apply)
         return
-    rows = []
+    rows = [["quantity", "value"]]
+
+    def tell(quantity: str, value: str) -> None:
+        print(f"{quantity}: {value}", flush=True)
+        rows.append([quantity, value])
+        if options.csv:
+            with open(options.csv, "w", newline="") as file:
+                csv.writer(file).writerows(rows)
+
+    tell("threads", str(options.threads))
     with tempfile.TemporaryDirectory() as folder:
-        print(f"{options.threads} threads")
-        for dims in (2, 3):
-            shape = tuple(n // 2 for n in SPEED[dims]) if options.quick else SPEED[dims]
-            row = speed(dims, Path(folder), shape, 3)
-            for key, value in row.items():
-                print(f"{key:<36}{value if isinstance(value, str) else f'{value:.3g}'}")
-            rows += [[f"{row['network']}: {key}", f"{value:.3g}"] for key, value in row.items() if type(value) is float]
-        for dims in (2, 3):
+        for dims in (2, 3) if options.only != "memory" else ():
+            if options.dims in (None, dims):
+                shape = tuple(n // 2 for n in SPEED[dims]) if options.quick else SPEED[dims]
+                found = speed(dims, Path(folder), shape, options.repeats)
+                what = f"{describe(dims, NETWORKS)}, {' x '.join(map(str, shape))} voxels"
+                for key, value in found.items():
+                    tell(f"{what}: {key}", f"{value:.3g}")
+        for dims in (2, 3) if options.only != "speed" else ():
             peaks = []
-            for side in SIDES[: 2 if options.quick else 3]:
+            for side in options.sides if options.dims in (None, dims) else ():
                 found = memory(dims, side, Path(folder), options.threads)
                 peaks.append(found["MiB"])
-                what = f"{dims}-D network, {side}^3, instances {found['instances']}: peak memory (MiB)"
-                print(f"{what}: {found['MiB']:.0f}, in {found['seconds']:.0f} s", flush=True)
-                rows.append([what, f"{found['MiB']:.0f}"])
-            print(f"largest over smallest: {max(peaks) / min(peaks):.3f}")
-            rows.append([f"{dims}-D network: largest peak over smallest", f"{max(peaks) / min(peaks):.3f}"])
-    if options.csv:
-        with open(options.csv, "w", newline="") as file:
-            csv.writer(file).writerows([["quantity", "value"], *rows])
+                tell(f"{describe(dims, SMALL)}, {side}^3: peak memory (MiB)", f"{found['MiB']}")
+                stages = "; ".join(f"{s} {peak} MiB by {t} s" for s, (peak, t) in found["stages"].items())
+                print(f"  in {found['seconds']} s: {stages}", flush=True)
+            if peaks:
+                tell(f"{describe(dims, SMALL)}: largest peak over smallest", f"{max(peaks) / min(peaks):.3f}")
+
+
+def describe(dims: int, networks: dict) -> str:
+    return f"{dims}-D U-Net of width {networks[dims]['width']} and depth {networks[dims]['depth']}"
 
 
 if __name__ == "__main__":

@@ -99,6 +99,24 @@ def test_wherever_the_grid_lies_the_answer_stays(tmp_path, monkeypatch, dims, ob
     assert largest_difference() > 1e-4, "this test must be able to fail"
 
 
+@pytest.mark.parametrize(("dims", "block"), [(2, (1, 24, 24)), (3, (8, 24, 24))])
+def test_what_is_blank_is_computed_once_and_answered_as_the_whole_is(tmp_path, monkeypatch, dims, block):
+    """Objects in one corner, two greys of nothing in the rest: of these a few windows go through the network."""
+    network = make_run(tmp_path / "run", dims=dims)
+    data = np.full((16, 144, 144), 90, np.uint8)
+    data[:, :20, :20] = smooth((16, 20, 20))
+    data[:, 96:] = 0
+    make_volume(tmp_path / "in.zarr", data)
+    calls, original = [], inference.run
+    monkeypatch.setattr(inference, "run", lambda network, raw: calls.append(raw) or original(network, raw))
+    options = {"block": block, "instances": "none", "workers": 1, **QUIET}
+    out = apply_run(tmp_path / "run", tmp_path / "in.zarr", tmp_path / "out.zarr", **options)
+    n_blocks, n_computed = -(-16 // block[0]) * 36, len(calls)
+    expected = whole(network, objectives.get("bce"), data, dims)[0]
+    assert np.abs(zarr.open_group(out, mode="r")["scores/a/0"][:] - expected).max() < 1e-5
+    assert n_computed < n_blocks and sum(np.ptp(raw) == 0 for raw in calls[:n_computed]) > 2
+
+
 def test_uint8_scores_are_the_scores_within_half_a_step(tmp_path):
     make_run(tmp_path / "run", dims=2, objective="tanh_distance", spacing=8.0)
     make_volume(tmp_path / "in.zarr", smooth((3, 40, 40)), version="0.4", unit="micrometer", spacing=(0.04, 0.01, 0.01))

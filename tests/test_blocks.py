@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from helpers.blocks import Grid, Record, fragments, grow, link, meet, within, work
+from helpers.sizes import choose_block, window_voxels
 
 SHAPES = st.lists(st.integers(1, 9), min_size=2, max_size=3).map(tuple)
 
@@ -159,3 +160,30 @@ def test_within_is_where_a_box_lies_in_another():
     outer, inner = (slice(3, 9), slice(0, 5)), (slice(4, 6), slice(2, 5))
     volume = np.arange(60).reshape(10, 6)
     assert np.array_equal(volume[outer][within(inner, outer)], volume[inner])
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.integers(1, 1100), min_size=3, max_size=3).map(tuple),
+    st.integers(2, 3),
+    st.integers(0, 12),
+    st.sampled_from([2, 4, 8]),
+    st.integers(2**15, 2**21),
+)
+def test_blocks_keep_to_the_memory_unless_they_are_as_small_as_the_halo(shape, dims, halo, divisor, voxels):
+    halo = (halo * divisor,) * dims
+    block, batch = choose_block(shape, dims, halo, divisor, voxels, None)
+    assert all(b % divisor == 0 for b in block[3 - dims :])
+    seen = window_voxels(shape, dims, halo, divisor, block) * batch
+    assert seen <= voxels or max(block[-dims:]) <= max(32, *halo) + divisor
+
+
+@pytest.mark.parametrize(("dims", "halo", "divisor"), [(2, 44, 8), (3, 8, 2), (3, 20, 4), (3, 44, 8)])
+def test_what_a_network_sees_at_once_does_not_grow_with_the_volume(dims, halo, divisor):
+    seen = []
+    for side in (256, 512, 1024, 4096):
+        block, batch = choose_block((side,) * 3, dims, (halo,) * dims, divisor, 2**21 if dims == 3 else 2**20, None)
+        grid = Grid((side,) * dims, block[-dims:])
+        boxes = [grow(grid.box(i), (halo,) * dims, grid.shape) for i in range(min(len(grid), 3000))]
+        seen.append(batch * max(np.prod([s.stop - s.start for s in box]) for box in boxes))
+    assert max(seen) < 1.1 * seen[0], seen

@@ -35,9 +35,8 @@ def test_one_public_address(root):
     url = yaml.safe_load((root / "book/_config.yml").read_text())["repository"]["url"]
     found = addresses(root)
     assert set(found) == {url.removeprefix("https://github.com/")}
-    assert {f"notebooks/{n}.ipynb" for n in ("analysis", "download", "targets", "train")} <= set().union(
-        *found.values()
-    )
+    names = ("analysis", "apply", "download", "surfaces", "targets", "train")
+    assert {f"notebooks/{n}.ipynb" for n in names} <= set().union(*found.values())
 
 
 def test_make_address_sets_it_everywhere(root, tmp_path):

@@ -175,7 +175,8 @@ def work(
             threading.Thread(target=serve, args=(end,)).start()
         gate.set()
         for end in ended:
-            end.wait()
+            while not end.wait(0.2):  # a signal that comes just before a wait is noted after it
+                pass
     except BaseException:
         stop.set()
         begun = gate.is_set()
@@ -229,6 +230,9 @@ def fragments(labels: np.ndarray, window: Box, core: Box, axes: Sequence[int], s
     """
     beyond = grow(core, [int(axis in axes) for axis in range(len(shape))], shape)
     around, inner = labels[within(beyond, window)], within(core, beyond)
+    if not around.any():
+        blank = np.zeros([s.stop - s.start for s in core], np.int32)
+        return Fragments(blank, 0, 0, np.zeros(0, np.int64), np.zeros(0, np.int32))
     inside = np.unique(around[inner])
     inside = inside[inside > 0]
     others = np.setdiff1d(np.unique(around), inside)

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ CODE = (
     "volumes",
 )
 FACTOR = 2  # by which the spacing may differ from the training's
+BLANK = 4  # blank windows whose answers are kept, at most
 LABEL_BLOCK, LABEL_OVERLAP = {"volume": 96, "sections": 1024}, {"volume": 32, "sections": 128}
 
 
@@ -60,6 +61,8 @@ class Plan:
         Voxels around a block, per axis and side, in which its instances are cut.
     batch : int
         Sections at once through a 2-D network.
+    blank : dict
+        Answers of windows that hold one grey alone.
     """
 
     network: nn.Module
@@ -81,6 +84,7 @@ class Plan:
     labeller: Callable | None
     settings: dict[str, Any]
     provenance: dict[str, Any]
+    blank: dict[tuple, tuple] = field(default_factory=dict)
 
     @property
     def has_distance(self) -> bool:
@@ -114,8 +118,20 @@ class Plan:
                 min(multiple(inner[axis].stop, divisor) + h, end),
             )
         raw = self._read(tuple(window), where)
-        raw = np.moveaxis(raw, 0, 1) if lead else raw[None]
         answer, inside = within(inner, window)[lead:], within(box, inner)[lead:]
+        if (raw == raw.flat[0]).all():  # blank, as much of many volumes is: computed once for each kind of window
+            kind = (float(raw.flat[0]), raw.shape, str(answer), str(inside))
+            found = self.blank.get(kind) or self._decode(raw, box, answer, inside, where)
+            if len(self.blank) >= BLANK and kind not in self.blank:
+                self.blank.clear()
+            self.blank[kind] = found
+            return found
+        return self._decode(raw, box, answer, inside, where)
+
+    def _decode(self, raw, box: Box, answer: Box, inside: Box, where: str) -> tuple[np.ndarray, np.ndarray | None]:
+        """Scores and distances of a box from what the network sees of it, (K, *window)."""
+        network, lead = self.network, len(box) - self.network.dims
+        raw = np.moveaxis(raw, 0, 1) if lead else raw[None]
         wants = [self.objective.decode]
         if self.has_distance:
             wants.append(partial(self.objective.decode_distance, spacing=self.volume.spacing[lead:]))

@@ -48,12 +48,14 @@ def choose_block(
             )
         tile = list(block[lead:])
     else:
-        side = max(plane)
+        shared = math.lcm(divisor, 16)  # sides above 64 are multiples of this, so that chunks can share them
+        side = multiple(max(plane), shared)
         least = multiple(max(32, *halo), divisor)
         while side > least and math.prod(min(side + 2 * h, n) for h, n in zip(halo, plane, strict=True)) > voxels:
-            side -= divisor
-        tile = [multiple(math.ceil(n / math.ceil(n / side)), divisor) for n in plane]
-        tile = [t if t <= 64 else multiple(t, math.lcm(divisor, 32)) for t in tile]  # sides that chunks can share
+            side -= shared if side > 64 and side % shared == 0 and side - shared >= least else divisor
+        # Two blocks are made alike. More are not: what the network sees at once would depend on the volume's size.
+        tile = [side if n > 2 * side else multiple(math.ceil(n / math.ceil(n / side)), divisor) for n in plane]
+        tile = [min(multiple(t, shared), side) if t > 64 else t for t in tile]
     if not lead:
         return tuple(tile), 1
     batch = max(1, int(voxels // window_voxels(shape, dims, halo, divisor, tile)))

@@ -66,6 +66,8 @@ STYLES = {
 TRIVIAL = {"all_background": "--", "all_foreground": ":", "dilated_truth": "-."}
 _TRIVIAL_MARKERS = {"all_background": "x", "all_foreground": "+", "dilated_truth": "1"}
 _OWN_MARKERS = "*h<>dp"  # for objectives of one's own; no objective of the registry has them
+LINES = (_BLUE, _VERMILION, _GREEN, _PURPLE, _ORANGE, _SKY, _BLACK)  # for lines that stand for no one objective
+DASHES = ("-", "--", ":", "-.")
 PALETTE = {name: STYLES[name][0] for name in ("bce", "tanh_distance", "hot_distance")}
 
 
