@@ -42,9 +42,16 @@ def _run(folder, data, objective, seed, study, classes, reduce):
     np.savez_compressed(folder / "scores.npz", **scores)
     parameters = {"study": study, "loss": objective, "seed": seed, "dataset": "phantom", "reduce": reduce, "split": 0}
     parameters |= {"classes": ",".join(classes), "network": "unet", "depth": 3, "test": True}
-    parameters |= {"learning_rate": 1e-3, "steps": 50}
+    parameters |= {"steps": 50}
     facts = {"options": {}, "scale": {"natural_cut": natural, "published_cut": published, "link": link}}
-    facts |= {"n_weights": 999, "threads": 1, "device": "cpu", "commit": "made", "code_hash": "made"}
+    facts |= {
+        "learning_rate": 1e-3,
+        "n_weights": 999,
+        "threads": 1,
+        "device": "cpu",
+        "commit": "made",
+        "code_hash": "made",
+    }
     history = [
         {"step": s, "loss": 1 / s, "IoU": 0.8 * (1 - np.exp(-s / 20)) - 0.02 * noise, "seconds": s} for s in (10, 50)
     ]

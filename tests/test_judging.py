@@ -154,10 +154,18 @@ def folder(tmp_path):
         place = tmp_path / f"run-{seed}"
         place.mkdir()
         p = {"study": "s", "dataset": "phantom", "loss": "bce", "classes": "mitochondria", "reduce": 16, "split": 0}
-        p |= {"test": True, "seed": seed, "learning_rate": 0.1, "steps": 3, "network": "unet", "depth": 3}
+        p |= {"test": True, "seed": seed, "steps": 3, "network": "unet", "depth": 3}
         (place / "parameters.json").write_text(json.dumps(p))
         facts = {"options": {}, "scale": {"natural_cut": 0.5, "published_cut": None, "link": "logit"}}
-        facts |= {"n_weights": 1, "threads": 1, "device": "cpu", "commit": "c", "code_hash": "h", "seconds": 1.0}
+        facts |= {
+            "learning_rate": 0.1,
+            "n_weights": 1,
+            "threads": 1,
+            "device": "cpu",
+            "commit": "c",
+            "code_hash": "h",
+            "seconds": 1.0,
+        }
         (place / "run.json").write_text(json.dumps(facts))
         truth = judging.ground("phantom", ("mitochondria",), 16, 0, True)
         scores = {"validation": noisy(truth.validation, seed), "test": noisy(truth.judged, seed)}

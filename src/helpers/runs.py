@@ -60,13 +60,15 @@ def judge(folder: str | Path) -> tuple[list[dict], list[dict]]:
         options=tables.options_text(facts["options"]),
         split=parameters["split"],
         seed=parameters["seed"],
-        learning_rate=parameters["learning_rate"],
         steps=parameters["steps"],
         network=parameters["network"],
         depth=parameters["blocks" if parameters["network"] == "resnet" else "depth"],
         parameters=tables.options_text(parameters),
         judge_hash=judge_hash(),
-        **{name: facts[name] for name in ("n_weights", "threads", "device", "commit", "code_hash", "seconds")},
+        **{
+            name: facts[name]
+            for name in ("learning_rate", "n_weights", "threads", "device", "commit", "code_hash", "seconds")
+        },
     )
     chosen = {
         name: {
