@@ -42,7 +42,7 @@ def _run(folder, data, objective, seed, study, classes, reduce):
     np.savez_compressed(folder / "scores.npz", **scores)
     parameters = {"study": study, "loss": objective, "seed": seed, "dataset": "phantom", "reduce": reduce, "split": 0}
     parameters |= {"classes": ",".join(classes), "network": "unet", "depth": 3, "test": True}
-    parameters |= {"steps": 50}
+    parameters |= {"learning_rate": 1e-3, "steps": 50}
     facts = {"options": {}, "scale": {"natural_cut": natural, "published_cut": published, "link": link}}
     facts |= {
         "learning_rate": 1e-3,

@@ -146,6 +146,32 @@ def test_boundaries_are_judged_by_what_they_part_at_native_pixels(discs):
     assert row["voi_merge"] > 0.3 > row["voi_split"]
 
 
+def test_boundaries_are_no_ways_through_what_is_not_known_and_trivial_predictors_are_filled_alike():
+    grid = np.zeros((1, 32, 32), bool)
+    grid[:, ::8] = grid[..., ::8] = True
+    known = np.ones_like(grid)
+    known[:, 14:18] = False  # a band in which boundaries were not drawn
+    drawn = grid & known
+    image = SimpleNamespace(name="i", masks=drawn, known=known, spacing=(10.0, 10.0))
+    t = judging._truth(image, ("lines",), ("lines",), None, 1)
+    assert t.objects[0].max() == 16, "each square is an object, those above and below the band apart"
+    truth = judging.Ground(("lines",), ("lines",), (t,), (t,), "test")
+    thin = SimpleNamespace(name="i", masks=grid, known=np.ones_like(grid), spacing=(10.0, 10.0))
+    whole = judging._truth(thin, ("lines",), ("lines",), None, 1)
+    truth = judging.Ground(("lines",), ("lines",), (whole,), (whole,), "test")
+    rows = {r["objective"]: r for r in judging.trivial_rows(truth, study="s", dataset="d", split=0)}
+    assert rows["dilated_truth"]["voi"] == pytest.approx(0, abs=1e-9), "thickness merges nothing"
+
+
+def test_only_probabilities_are_judged_raw(truth):
+    *_, rows, _ = judged(truth, Scale(0.0, None, "atanh"))
+    assert all(np.isnan(row["ece_raw"]) and row["ece_fitted"] >= 0 for row in rows)
+    readings, scores, *_ = judged(truth)
+    scores[0][0, 0, 0] = 5.0
+    with pytest.raises(ValueError, match="outside|do not fit"):
+        judging.rows(truth, SCALE, readings, scores, None, **RUN)
+
+
 @pytest.fixture
 def folder(tmp_path):
     """A run's folder as the training notebook leaves it, on the tiny phantom."""
@@ -154,7 +180,7 @@ def folder(tmp_path):
         place = tmp_path / f"run-{seed}"
         place.mkdir()
         p = {"study": "s", "dataset": "phantom", "loss": "bce", "classes": "mitochondria", "reduce": 16, "split": 0}
-        p |= {"test": True, "seed": seed, "steps": 3, "network": "unet", "depth": 3}
+        p |= {"test": True, "seed": seed, "learning_rate": 0.1, "steps": 3, "network": "unet", "depth": 3}
         (place / "parameters.json").write_text(json.dumps(p))
         facts = {"options": {}, "scale": {"natural_cut": 0.5, "published_cut": None, "link": "logit"}}
         facts |= {

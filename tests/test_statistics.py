@@ -389,3 +389,22 @@ def test_what_cannot_be_compared_is_refused(change, says):
 def test_arguments_that_make_no_sense_are_named(arguments, says):
     with pytest.raises(ValueError, match=says):
         statistics.compare(small_table().assign(area_ratio_tuned=1.0), **arguments)
+
+
+def test_a_collapse_is_counted_at_each_cut_and_unknown_where_there_is_none():
+    table = small_table().assign(true_negative_tuned=80)
+    for count in ("true_positive", "false_positive", "false_negative"):
+        table[f"{count}_natural"] = table[f"{count}_tuned"].where(table["objective"] == "bce")
+    gone = (table["objective"] == "dist") & (table["seed"] == 1)
+    table.loc[gone, ["true_positive_tuned", "false_positive_tuned", "false_negative_tuned"]] = 15, 85, 0
+    table.loc[gone, "true_negative_tuned"] = 0  # everything, at less than 20 times the area
+    summary = statistics.summary(table.assign(iou_natural=table["iou_tuned"]), "iou").set_index("objective")
+    assert summary["collapsed"].to_dict() == {"bce": 0, "dist": 1}
+    assert summary.loc["bce", "collapsed natural"] == 0 and pd.isna(summary.loc["dist", "collapsed natural"])
+
+
+def test_runs_that_differ_in_more_than_the_objective_are_not_compared():
+    table = small_table().assign(steps=600)
+    table.loc[table["objective"] == "dist", "steps"] = 10
+    with pytest.raises(ValueError, match=r"steps is \[10\] in the rows of dist and \[600\] in those of bce"):
+        statistics.paired_differences(table, "iou_tuned")

@@ -102,15 +102,18 @@ def _truth(image, classes, boundaries, fine, reduce) -> Truth:
         if name in boundaries and fine is not None:
             source, position, factor = fine, boundaries.index(name), reduce
         mask = source.masks[position]
-        objects.append(_objects(mask, name in boundaries))
+        objects.append(_objects(mask, source.known[position], name in boundaries))
         known.append(source.known[position])
         factors.append(factor)
     return Truth(image, tuple(objects), tuple(known), tuple(factors))
 
 
-def _objects(mask: np.ndarray, boundary: bool) -> np.ndarray:
-    """Objects are connected by diagonals; what boundaries leave is not, since thin boundaries are."""
-    return instances.components(~mask, diagonals=False) if boundary else instances.components(mask)
+def _objects(mask: np.ndarray, known: np.ndarray, boundary: bool) -> np.ndarray:
+    """Objects are connected by diagonals; what boundaries leave is not, since thin boundaries are.
+
+    Nor is it connected through what is not known, where a boundary may run.
+    """
+    return instances.components(~mask & known, diagonals=False) if boundary else instances.components(mask)
 
 
 def choose(truth: Ground, scale: Scale, scores: Sequence, distances: Sequence | None) -> dict[str, Reading]:
@@ -246,7 +249,10 @@ def trivial_rows(truth: Ground, **run) -> list[dict]:
             for label in ("natural", "tuned"):
                 row |= _columns(prediction, mask, known, label)
             row |= _columns(None, mask, known, "published")
-            row |= _instance_columns(_objects(prediction, name in truth.boundaries), t, index)
+            alone = segment(
+                prediction.astype(np.float32), 0.5, np.inf, t.image.spacing, boundary=name in truth.boundaries
+            )
+            row |= _instance_columns(alone, t, index)
             row |= _calibration_columns(prediction.astype(np.float32), mask, known, "raw")[0]
             found.append({column: row[column] for column in tables.COLUMNS})
     return found
@@ -289,9 +295,10 @@ def _instance_columns(labels: np.ndarray | None, truth: Truth, index: int) -> di
 
 def _probability(score: np.ndarray, link: str) -> np.ndarray | None:
     """The score read as a probability without any fit; None where it is no such thing."""
-    if link == "identity":
+    if link != "logit":
         return None
-    return (score if link == "logit" else (score + 1) / 2).clip(0, 1)  # a mean of votes is out of it by rounding
+    within = (score >= -calibration.ROUNDING) & (score <= 1 + calibration.ROUNDING)
+    return score.clip(0, 1) if within.all() else score  # a mean of votes is out of it by rounding; more is an error
 
 
 def _calibration_columns(probability, mask, known, kind: str) -> tuple[dict, list[dict]]:

@@ -18,7 +18,10 @@ from helpers.notebook import modules_hash
 from helpers.outputs import write_scores
 
 # What makes numbers of scores. With a change in any of these a run's rows are made again from its scores.
-CODE = ("calibration", "instances", "judging", "metrics", "partitions", "postprocess", "runs", "tables")
+CODE = (
+    *("calibration", "datasets", "instances", "judging", "metrics"),
+    *("partitions", "phantom", "postprocess", "runs", "tables"),
+)
 
 
 def judge_hash() -> str:
@@ -60,15 +63,13 @@ def judge(folder: str | Path) -> tuple[list[dict], list[dict]]:
         options=tables.options_text(facts["options"]),
         split=parameters["split"],
         seed=parameters["seed"],
+        learning_rate=parameters["learning_rate"] or facts["learning_rate"],  # 0: the run has searched for one
         steps=parameters["steps"],
         network=parameters["network"],
         depth=parameters["blocks" if parameters["network"] == "resnet" else "depth"],
         parameters=tables.options_text(parameters),
         judge_hash=judge_hash(),
-        **{
-            name: facts[name]
-            for name in ("learning_rate", "n_weights", "threads", "device", "commit", "code_hash", "seconds")
-        },
+        **{name: facts[name] for name in ("n_weights", "threads", "device", "commit", "code_hash", "seconds")},
     )
     chosen = {
         name: {

@@ -154,7 +154,14 @@ def summary(table, metric: str, reference: str | None = "bce", *, missing: str =
         result["difference"] = differences.groupby(groups)["difference"].mean()
     result["seeds"] = grouped["seed"].nunique()
     result["undefined"] = grouped["n_undefined"].sum()
-    result["collapsed"] = collapsed(table).groupby(groups)["collapsed"].sum()
+    for cut, column in {
+        "tuned": "collapsed",
+        "natural": "collapsed natural",
+        "published": "collapsed published",
+    }.items():
+        if f"{OVERLAP[0]}_{cut}" in table:
+            gone = collapsed(table, cut).groupby(groups)["collapsed"].sum(min_count=1)
+            result[column] = gone.astype("Int64")
     return result.reset_index()
 
 
@@ -214,4 +221,5 @@ def _collapses(table, metric: str) -> dict:
     cut = reading if reading in ("natural", "published") else "tuned"
     if not {f"{count}_{cut}" for count in OVERLAP} <= set(table.columns):
         return {}
-    return collapsed(table, cut).groupby(["objective", "class"])["collapsed"].sum().to_dict()
+    gone = collapsed(table, cut).groupby(["objective", "class"])["collapsed"]
+    return gone.sum(min_count=1).to_dict()

@@ -162,6 +162,7 @@ def paired_differences(table, metric: str, reference: str = "bce", *, missing: s
     if missing not in ("error", "drop"):
         raise ValueError(f"missing is {missing!r}; expected error or drop")
     check(table, metric)
+    _check_alike(table, reference)
     alone = unpaired(table, reference)
     if len(alone) and missing == "error":
         first = alone.iloc[0]
@@ -180,6 +181,19 @@ def paired_differences(table, metric: str, reference: str = "bce", *, missing: s
     result["n_images"] = groups.size()
     result["n_undefined"] = groups.size() - groups.count()
     return result.reset_index()
+
+
+def _check_alike(table, reference: str) -> None:
+    """What is compared differs in its objective, and perhaps in its learning rate, which is a nuisance."""
+    for column in ("network", "depth", "steps"):
+        if column in table and table[column].notna().any():
+            mine = set(table.loc[table["objective"] == reference, column])
+            for objective, rows in table.groupby("objective", sort=False):
+                if mine and set(rows[column]) != mine:
+                    raise ValueError(
+                        f"{column} is {sorted(set(rows[column]))} in the rows of {objective} and {sorted(mine)} in "
+                        f"those of {reference}; expected the same: compare runs that differ in their objective alone"
+                    )
 
 
 OVERLAP = ("true_positive", "false_positive", "false_negative")
@@ -215,16 +229,20 @@ def pooled(table, metric: str = "iou", cut: str = "tuned"):
 
 
 def collapsed(table, cut: str = "tuned"):
-    """Runs whose predicted area, summed over images, is under 5 % or over 20 times the truth's.
+    """Runs whose predicted area, summed over images, is under 5 % or over 20 times the truth's, or is everything.
 
     Returns
     -------
-    DataFrame with the columns objective, class, split, seed, collapsed (bool).
+    DataFrame with the columns objective, class, split, seed, collapsed (1 or 0; NaN where there is no such cut).
     """
-    sums, _ = _sums(table, [f"{count}_{cut}" for count in OVERLAP])
-    both, false, missed = (sums[column] for column in sums)
+    columns = [f"{count}_{cut}" for count in (*OVERLAP, "true_negative") if f"{count}_{cut}" in table]
+    sums, _ = _sums(table, columns)
+    both, false, missed = (sums[f"{count}_{cut}"] for count in OVERLAP)
     predicted, true = both + false, both + missed
-    return ((predicted < 0.05 * true) | (predicted > 20 * true)).rename("collapsed").reset_index()
+    gone = (predicted < 0.05 * true) | (predicted > 20 * true)
+    if f"true_negative_{cut}" in sums:  # of a constant score the best cut may leave everything
+        gone |= missed + sums[f"true_negative_{cut}"] == 0
+    return gone.astype(float).where(predicted.notna()).rename("collapsed").reset_index()
 
 
 def _sums(table, columns: Sequence[str]):
@@ -233,7 +251,7 @@ def _sums(table, columns: Sequence[str]):
         require(table, column)
     rows = table.assign(**{c: table[c].astype(float) for c in columns})
     whole = rows[columns].notna().all(axis=1)
-    return rows[columns].where(whole, axis=0).groupby([rows[c] for c in UNIT], sort=False).sum(), rows
+    return rows[columns].where(whole, axis=0).groupby([rows[c] for c in UNIT], sort=False).sum(min_count=1), rows
 
 
 def with_parameter(table, name: str):
