@@ -24,7 +24,7 @@ def slow(self, index):
     time.sleep(0.1)
 apply.Application.{stage} = slow
 apply.apply_run("run", "in.zarr", "out.zarr", block=(8, 8, 8), overlap=4, label=made_volume.label_components,
-                log=lambda line: None, workers=2)
+                log=lambda line: None, workers=2, threads=2)
 """
 
 
@@ -65,7 +65,8 @@ def test_killed_at_any_stage_the_rest_is_done_and_nothing_twice(tmp_path, root, 
     monkeypatch.setattr("helpers.planning.LABEL_BLOCK", {"volume": 8, "sections": 8})
     make_run(tmp_path / "run")
     make_volume(tmp_path / "in.zarr", smooth((24, 24, 24)))
-    options = {"block": (8, 8, 8), "overlap": 4, **QUIET}
+    # the same threads as the process that is killed: others round otherwise
+    options = {"block": (8, 8, 8), "overlap": 4, "workers": 2, "threads": 2, **QUIET}
     apply_run(tmp_path / "run", tmp_path / "in.zarr", tmp_path / "never.zarr", **options)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(root / "src"), str(root / "tests")])}
     code = "from helpers import planning\nplanning.LABEL_BLOCK = {'volume': 8, 'sections': 8}\n" + KILLED.format(
