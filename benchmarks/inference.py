@@ -17,7 +17,6 @@ import argparse
 import csv
 import json
 import math
-import resource
 import shutil
 import subprocess
 import sys
@@ -30,6 +29,7 @@ import torch
 
 from helpers import checkpoints, inference, models, objectives, planning
 from helpers.apply import apply_run
+from helpers.memory import peak_memory
 
 NETWORKS = {2: {"width": 8, "depth": 3}, 3: {"width": 8, "depth": 2}}
 SMALL = {2: {"width": 2, "depth": 2}, 3: {"width": 2, "depth": 1}}  # where memory is measured, not speed
@@ -144,8 +144,7 @@ def apply_alone(run: str, source: str, output: str) -> None:
     begun, peaks = time.perf_counter(), {}
 
     def note(line: str) -> None:  # the peak so far, at each line of each stage
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
-        peaks[line.partition(":")[0]] = (round(peak), round(time.perf_counter() - begun, 1))
+        peaks[line.partition(":")[0]] = (round(peak_memory() / 2**20), round(time.perf_counter() - begun, 1))
 
     apply_run(run, source, output, spacing=(8.0,) * 3, instances="volume", scores="uint8", log=note)
     note("end:")
