@@ -23,7 +23,8 @@ needs_real = pytest.mark.skipif(
 
 def test_names_and_classes():
     every = ["vnc", "fib25", "drishti", "urocell", "mitolab", "cem1500k", "cellmap", "phantom"]
-    assert datasets.names() == every
+    shaped = [f"phantom-{kind}" for kind in ("discs", "tubes", "sheets", "trees")]
+    assert datasets.names() == every + shaped
     assert datasets.classes("vnc") == ("membranes", "mitochondria", "synapses")
 
 
@@ -180,7 +181,8 @@ def test_prepare_phantom_has_nothing_to_do(phantom):
         (
             ("phantm",),
             {},
-            "vnc, fib25, drishti, urocell, mitolab, cem1500k, cellmap, phantom, or the path of a folder. "
+            "vnc, fib25, drishti, urocell, mitolab, cem1500k, cellmap, phantom, phantom-discs, phantom-tubes, "
+            "phantom-sheets, phantom-trees, or the path of a folder. "
             "Did you mean 'phantom'?",
         ),
         ((None,), {}, "unknown data set None"),

@@ -1,8 +1,12 @@
 """Phantom: made electron microscopy of `helpers.phantom` as a data set; nothing to download, the truth known.
 
 Images show the field of view of a VNC section, 1024 × 1024 pixels at 4.6 nm. Reduced by r they are made at
-1024/r pixels of 4.6·r nm, not made larger and then reduced.
+1024/r pixels of 4.6·r nm, not made larger and then reduced. `Shaped` is the same with objects of one shape alone.
 """
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -58,6 +62,52 @@ def read(reduce: int, split: int, test: bool) -> dict[str, list]:
     """Images of one split, as `helpers.datasets` describes; those for testing only if asked for."""
     from helpers import phantom
 
+    return _images("phantom", phantom.CLASSES, phantom.make, reduce, split, test)
+
+
+class Shaped:
+    """`helpers.phantom_shapes` as a source of `helpers.datasets`: the phantom's field, images, splits and seeds.
+
+    Parameters
+    ----------
+    kind : str
+        Shape of the objects, one of `helpers.phantom_shapes.RADIUS`.
+    """
+
+    def __init__(self, kind: str):
+        self.kind = kind
+
+    def about(self) -> dict:
+        """What the data set is; like the phantom but for its classes and title."""
+        from helpers import phantom_shapes
+
+        return {
+            **about(),
+            "title": f"Phantom of {self.kind} (synthetic electron microscopy)",
+            "classes": list(phantom_shapes.CLASSES),
+            "excludes": {c: list(others) for c, others in phantom_shapes.EXCLUDES.items()},
+            "boundaries": [c for c in phantom_shapes.CLASSES if c == "membranes"],
+            "source": "helpers.phantom_shapes, made when loaded",
+        }
+
+    def prepare(self, progress: bool = True) -> None:
+        """Nothing, as of the phantom."""
+
+    def source_hashes(self) -> dict[str, str]:
+        """No published file stands behind it."""
+        return {}
+
+    def read(self, reduce: int, split: int, test: bool) -> dict[str, list]:
+        """Images of one split, as `helpers.datasets` describes; those for testing only if asked for."""
+        from helpers import phantom_shapes
+
+        make = partial(phantom_shapes.make, self.kind)
+        return _images(f"phantom-{self.kind}", phantom_shapes.CLASSES, make, reduce, split, test)
+
+
+def _images(
+    name: str, classes: Sequence[str], make: Callable[..., Any], reduce: int, split: int, test: bool
+) -> dict[str, list]:
     by_role = seeds(split)
     if FIELD % reduce:
         raise ValueError(f"reduce is {reduce}, which does not divide the phantom's {FIELD} pixels; choose 1, 2, 4")
@@ -65,8 +115,8 @@ def read(reduce: int, split: int, test: bool) -> dict[str, list]:
     parts = {role: [] for role in by_role}
     for role, numbers in by_role.items():
         for seed in numbers if test or role != "test" else ():
-            made = phantom.make(shape, spacing, seed)
-            masks = np.stack([np.asarray(made.masks[c], bool) for c in phantom.CLASSES])
+            made = make(shape, spacing, seed)
+            masks = np.stack([np.asarray(made.masks[c], bool) for c in classes])
             raw = np.asarray(made.raw)[None].astype(np.float32) / 255
-            parts[role].append((f"phantom/{seed:03d}", raw, masks, np.ones_like(masks), spacing))
+            parts[role].append((f"{name}/{seed:03d}", raw, masks, np.ones_like(masks), spacing))
     return parts
