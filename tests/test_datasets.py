@@ -327,3 +327,13 @@ def test_real_load(real, monkeypatch):
         datasets.load("vnc", reduce=3)
     with pytest.raises(ValueError, match="split is 5; the VNC stack has 5 splits, 0 to 4"):
         datasets.load("vnc", split=5)
+
+
+def test_what_is_done_to_an_image_of_the_phantom_is_not_seen_by_the_next_load():
+    first = datasets.load("phantom", ("mitochondria",), reduce=16).train[0]
+    raw, masks = first.raw.copy(), first.masks.copy()
+    first.raw[:], first.masks[:], first.annotated[:] = 0, True, False
+    again = datasets.load("phantom", ("mitochondria",), reduce=16).train[0]
+    np.testing.assert_array_equal(again.raw, raw)
+    np.testing.assert_array_equal(again.masks, masks)
+    assert again.annotated.all()

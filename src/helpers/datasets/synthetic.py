@@ -4,9 +4,7 @@ Images show the field of view of a VNC section, 1024 × 1024 pixels at 4.6 nm. R
 1024/r pixels of 4.6·r nm, not made larger and then reduced. `Shaped` is the same with objects of one shape alone.
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
+from functools import lru_cache
 
 import numpy as np
 
@@ -60,9 +58,7 @@ def seeds(split: int) -> dict[str, list[int]]:
 
 def read(reduce: int, split: int, test: bool) -> dict[str, list]:
     """Images of one split, as `helpers.datasets` describes; those for testing only if asked for."""
-    from helpers import phantom
-
-    return _images("phantom", phantom.CLASSES, phantom.make, reduce, split, test)
+    return _images("", reduce, split, test)
 
 
 class Shaped:
@@ -99,15 +95,10 @@ class Shaped:
 
     def read(self, reduce: int, split: int, test: bool) -> dict[str, list]:
         """Images of one split, as `helpers.datasets` describes; those for testing only if asked for."""
-        from helpers import phantom_shapes
-
-        make = partial(phantom_shapes.make, self.kind)
-        return _images(f"phantom-{self.kind}", phantom_shapes.CLASSES, make, reduce, split, test)
+        return _images(self.kind, reduce, split, test)
 
 
-def _images(
-    name: str, classes: Sequence[str], make: Callable[..., Any], reduce: int, split: int, test: bool
-) -> dict[str, list]:
+def _images(kind: str, reduce: int, split: int, test: bool) -> dict[str, list]:
     by_role = seeds(split)
     if FIELD % reduce:
         raise ValueError(f"reduce is {reduce}, which does not divide the phantom's {FIELD} pixels; choose 1, 2, 4")
@@ -115,8 +106,18 @@ def _images(
     parts = {role: [] for role in by_role}
     for role, numbers in by_role.items():
         for seed in numbers if test or role != "test" else ():
-            made = make(shape, spacing, seed)
-            masks = np.stack([np.asarray(made.masks[c], bool) for c in classes])
-            raw = np.asarray(made.raw)[None].astype(np.float32) / 255
-            parts[role].append((f"{name}/{seed:03d}", raw, masks, np.ones_like(masks), spacing))
+            raw, masks = _made(kind, shape, spacing, seed)
+            name = f"phantom{'-' * bool(kind)}{kind}/{seed:03d}"
+            # copies: what a caller does to its images is not seen by the next
+            parts[role].append((name, raw[None].astype(np.float32) / 255, masks.copy(), np.ones_like(masks), spacing))
     return parts
+
+
+@lru_cache(maxsize=64)  # training and judging both load them, and a phantom of trees takes seconds
+def _made(kind: str, shape: tuple[int, ...], spacing: tuple[float, ...], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Raw (*S) uint8 and masks (C, *S) bool; a kind of "" is the phantom with all its organelles."""
+    from helpers import phantom, phantom_shapes
+
+    made = phantom_shapes.make(kind, shape, spacing, seed) if kind else phantom.make(shape, spacing, seed)
+    classes = phantom_shapes.CLASSES if kind else phantom.CLASSES
+    return np.asarray(made.raw), np.stack([np.asarray(made.masks[c], bool) for c in classes])
