@@ -144,7 +144,9 @@ def phantom(monkeypatch):
     stand_in = SimpleNamespace(CLASSES=("a", "b"), EXCLUDES={"a": ("b",)}, make=make, asked=asked)
     monkeypatch.setitem(sys.modules, "helpers.phantom", stand_in)
     monkeypatch.setattr("helpers.phantom", stand_in, raising=False)
-    return stand_in
+    synthetic._made.cache_clear()  # neither the stand-in's images nor the phantom's are taken for the other's
+    yield stand_in
+    synthetic._made.cache_clear()
 
 
 def test_load_phantom(phantom):

@@ -116,8 +116,12 @@ def _images(kind: str, reduce: int, split: int, test: bool) -> dict[str, list]:
 @lru_cache(maxsize=64)  # training and judging both load them, and a phantom of trees takes seconds
 def _made(kind: str, shape: tuple[int, ...], spacing: tuple[float, ...], seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Raw (*S) uint8 and masks (C, *S) bool; a kind of "" is the phantom with all its organelles."""
-    from helpers import phantom, phantom_shapes
+    if kind:
+        from helpers import phantom_shapes as source
 
-    made = phantom_shapes.make(kind, shape, spacing, seed) if kind else phantom.make(shape, spacing, seed)
-    classes = phantom_shapes.CLASSES if kind else phantom.CLASSES
-    return np.asarray(made.raw), np.stack([np.asarray(made.masks[c], bool) for c in classes])
+        made = source.make(kind, shape, spacing, seed)
+    else:
+        from helpers import phantom as source
+
+        made = source.make(shape, spacing, seed)
+    return np.asarray(made.raw), np.stack([np.asarray(made.masks[c], bool) for c in source.CLASSES])
