@@ -10,7 +10,7 @@ READY := .venv/.ready
 SNAKEMAKE := snakemake --snakefile workflow/Snakefile --quiet host rules reason $(if $(PROFILE),--workflow-profile workflow/profiles/$(PROFILE))
 
 .DEFAULT_GOAL := help
-.PHONY: help paper test test-all book study unlock publish data lab address lint bench clean
+.PHONY: help paper test test-all book study plan unlock publish data lab address lint bench clean
 
 help:  ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -22,6 +22,9 @@ study: $(READY)  ## run a study of studies/ and build its book: make study STUDY
 	$(SNAKEMAKE) --config study=$(STUDY) stage=rates -- rates
 	$(SNAKEMAKE) --config study=$(STUDY)
 	@echo "open $(CURDIR)/build/$(STUDY)/book/_build/html/index.html"
+
+plan: $(READY)  ## what a study still has to do and how long that takes, before or beside it: make plan STUDY=targets
+	@python workflow/plan.py $(STUDY)
 
 unlock: $(READY)  ## after a study was killed: make unlock STUDY=vnc, then make study again
 	$(SNAKEMAKE) --config study=$(STUDY) stage=rates --unlock
