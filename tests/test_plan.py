@@ -19,15 +19,15 @@ def test_what_is_left_is_estimated_from_runs_of_the_same_kind():
     study = Study(
         "s", "", (Part("a", (*bce, *dice), (), "vnc", "m"), Part("b", (*bce[:1], *long), (), "vnc", "m")), True
     )
-    said = list(lines(study, {"bce0": 60.0, "bce1": 120.0}, 2))
+    durations = {"bce0": 60.0, "bce1": 120.0}
+    said = list(lines(study, durations, 2))
     assert said == [
-        # of four more all take the median of 90 s: two of bce, and two of dice, of which none is finished yet; 360 s
-        "a: 2 of 6 runs are there, about 3 min left on 2 cores",
-        "b: 1 of 2 runs are there, 1 to do; how long is known once the first of their kind is finished",
-        "1 runs are shared by parts and run once",
-        "in all 5 to do, 5 to do; how long is known once the first of their kind is finished on 2 cores, analyses and "
-        "book aside",
+        "a: 2 of 6 runs are there",
+        "b: 1 of 2 runs are there",
+        "1 runs are in several parts, and run once",
+        "5 to do; how long that takes is known once the first of every kind is finished",
     ]
+    # two of bce at their median of 90 s, two of dice, of which none is finished, at that of all of as many steps
+    assert list(lines(study, durations | {"long": 300.0}, 2))[-1].startswith("4 to do; about 3 min on 2 cores")
     done = {run.id: 60.0 for run in (*bce, *dice, *long)}
-    assert list(lines(study, done, 2))[0] == "a: 6 of 6 runs are there, none to do"
-    assert list(lines(study, done, 2))[-1] == "in all 0 to do, nothing left on 2 cores, analyses and book aside"
+    assert list(lines(study, done, 2))[-1] == "nothing to do but analyses and the book"
