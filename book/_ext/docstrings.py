@@ -39,7 +39,7 @@ def readable(text: str) -> str:
 
 def _listed(text: str) -> str:
     """``name : text`` with its indented lines as items of a list that ends before what follows."""
-    item = re.compile(r"^(\w+) : (.+(?:\n {2,}\S.*)*)", re.MULTILINE)
+    item = re.compile(r"^(\w+(?:, \w+)*) : (.+(?:\n {2,}\S.*)*)", re.MULTILINE)
     text = item.sub(lambda m: f"- **{m[1]}**: " + re.sub(r"\n +", "\n  ", m[2]), text)
     return re.sub(r"^(- \*\*.+(?:\n  .+)*\n)(?=[^-\s])", r"\1\n", text, flags=re.MULTILINE)
 
