@@ -139,10 +139,20 @@ def test_publishing_puts_the_study_into_the_book_and_refuses_a_quick_one(tiny_st
     book = tmp_path / "book"
     shutil.copytree(tiny_study / "book", book, ignore=shutil.ignore_patterns("_build"))
     before = {path.name for path in (book / "runs").iterdir()}
-    command = [sys.executable, "workflow/assemble.py", "--study", "tiny", "--results", "build/tiny", "--parts", "main"]
+    command = [
+        sys.executable,
+        "workflow/assemble.py",
+        str(book),
+        "--study",
+        "tiny",
+        "--results",
+        "build/tiny",
+        "--parts",
+        "main",
+    ]
     run = next((tiny_study / "build/runs").glob("phantom-bce-seed0-*.ipynb"))
     for _ in range(2):  # a second time changes nothing
-        subprocess.run([*command, "--runs", f"{run}=main-bce", "--", str(book)], cwd=tiny_study, check=True)
+        subprocess.run([*command, "--runs", f"{run}=main-bce"], cwd=tiny_study, check=True)
     made = {path.name for path in (book / "runs").iterdir()} - before
     assert made == {f"tiny-main{name}.ipynb" for name in ("", "-download", "-targets", "-bce")}
     results = tiny_study / "build/tiny/main/analysis"

@@ -33,6 +33,7 @@ CODE = (
     "models",
     "objectives",
     "phantom",
+    "phantom_shapes",
     "postprocess",
     "schedules",
     "steps",

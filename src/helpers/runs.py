@@ -20,7 +20,7 @@ from helpers.outputs import write_scores
 # What makes numbers of scores. With a change in any of these a run's rows are made again from its scores.
 CODE = (
     *("calibration", "datasets", "instances", "judging", "metrics"),
-    *("partitions", "phantom", "postprocess", "runs", "tables"),
+    *("partitions", "phantom", "phantom_shapes", "postprocess", "runs", "tables"),
 )
 
 
