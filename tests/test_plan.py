@@ -4,8 +4,10 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "workflow"))
-from plan import lines
+from plan import lines, stale
 from study import Part, Run, Study
+
+from helpers.notebook import code_hash
 
 
 def made(id_, **parameters):
@@ -31,3 +33,12 @@ def test_what_is_left_is_estimated_from_runs_of_the_same_kind():
     assert list(lines(study, durations | {"long": 300.0}, 2))[-1].startswith("4 to do; about 3 min on 2 cores")
     done = {run.id: 60.0 for run in (*bce, *dice, *long)}
     assert list(lines(study, done, 2))[-1] == "nothing to do but analyses and the book"
+
+
+def test_published_rows_of_another_code_are_named(tmp_path):
+    study = Study("s", "", tuple(Part(name, (), (), "vnc", "m") for name in ("old", "new", "none")), True)
+    for part, version in (("old", "0123abc"), ("new", code_hash())):
+        (tmp_path / "s" / part).mkdir(parents=True)
+        (tmp_path / "s" / part / "rows.csv").write_text(f"seed,code_hash\n0,{version}\n1,{version}\n")
+    (said,) = stale(study, tmp_path)
+    assert said == f"stale: the published rows of old are of training code 0123abc; this is {code_hash()}"

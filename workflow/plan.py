@@ -1,9 +1,11 @@
 """What a study still has to do, and how long that takes: python workflow/plan.py STUDY [CORES]
 
 Run beside a study, it tells how far that is. Times are those of the executed notebooks that are there already, of the
-same kind where there are any (data set, objective, steps), with all that a run does beside training.
+same kind where there are any (data set, objective, steps), with all that a run does beside training. Published results
+of another version of the training code are named as stale.
 """
 
+import csv
 import json
 import statistics
 import sys
@@ -22,6 +24,7 @@ def main(name: str, cores: int = 2) -> None:
         sys.exit(str(error))
     durations = {path.stem: seconds for path in sorted((BUILD / "runs").glob("*.ipynb")) if (seconds := took(path))}
     print("\n".join(lines(study, durations, cores)))
+    print("\n".join(stale(study, Path("book/results"))))
 
 
 def lines(study: Study, durations: dict[str, float], cores: int) -> Iterable[str]:
@@ -51,6 +54,20 @@ def lines(study: Study, durations: dict[str, float], cores: int) -> Iterable[str
     if None not in seconds:
         left = f"about {sum(seconds) / cores / 60:.0f} min on {cores} cores, analyses and the book aside"
     yield f"{len(todo)} to do; {left}" if todo else "nothing to do but analyses and the book"
+
+
+def stale(study: Study, results: Path) -> Iterable[str]:
+    """One line for each part whose published rows are of another version of the training code than this one."""
+    from helpers.notebook import code_hash
+
+    for part in study.parts:
+        path = results / study.name / part.name / "rows.csv"
+        if path.is_file():
+            with path.open(newline="") as file:
+                versions = sorted({row["code_hash"] for row in csv.DictReader(file)})
+            if versions != [code_hash()]:
+                of = ", ".join(versions)
+                yield f"stale: the published rows of {part.name} are of training code {of}; this is {code_hash()}"
 
 
 def expected(run: Run, known: list[tuple[Run, float]]) -> float | None:
