@@ -90,6 +90,13 @@ def test_a_figure_carries_its_alt_text_and_caption(tmp_path):
         notebook.show(path, " ")
 
 
+def test_a_number_in_a_text():
+    assert notebook.number("unit", "18.4", "a number of nm") == 18.4
+    for text in ("parsec", "", "-1", "0", "nan", "inf"):
+        with pytest.raises(ValueError, match=f"unit is {text!r}; expected a number of nm, or voxel"):
+            notebook.number("unit", text, "a number of nm, or voxel")
+
+
 def test_provenance_names_the_commit_the_code_and_the_versions(root):
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True).stdout.strip()
     found = notebook.provenance()

@@ -8,6 +8,7 @@ import hashlib
 import html
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import subprocess
@@ -89,6 +90,17 @@ def parameters(cells: Sequence[str], values: Mapping[str, Any]) -> SimpleNamespa
             raise TypeError(f"{name} is {value!r}, of type {type(value).__name__}; expected {kind}")
         result[name] = value
     return SimpleNamespace(**result)
+
+
+def number(name: str, text: str, expected: str) -> float:
+    """The number that a parameter's text says; ValueError, with what was expected, where it says none or none above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} is {text!r}; expected {expected}")
+    return value
 
 
 def existing(path: str | Path) -> Path:
