@@ -11,25 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from helpers import tables
+from helpers import datasets, tables
 from helpers.files import write_whole
 from helpers.judging import Ground, Scale, choose, ground, rows
 from helpers.notebook import modules_hash
 from helpers.outputs import write_scores
 
 # What makes numbers of scores. With a change in any of these a run's rows are made again from its scores.
-CODE = (
-    *("calibration", "datasets", "instances", "judging", "metrics"),
-    *("partitions", "phantom", "phantom_shapes", "postprocess", "runs", "tables"),
-)
-
-
+CODE = ("calibration", "instances", "judging", "metrics", "partitions", "postprocess", "runs", "tables")
 SINGLE = "single"  # the study of a run by itself; a study that reads its rows writes its own name there
 
 
-def judge_hash() -> str:
-    """:func:`helpers.notebook.modules_hash` of what judges."""
-    return modules_hash(CODE)
+def judge_hash(dataset: str) -> str:
+    """:func:`helpers.notebook.modules_hash` of what judges, and of what reads the data set."""
+    return modules_hash(CODE + datasets.code(dataset))
 
 
 def judge(folder: str | Path) -> tuple[list[dict], list[dict]]:
@@ -71,7 +66,7 @@ def judge(folder: str | Path) -> tuple[list[dict], list[dict]]:
         network=parameters["network"],
         depth=parameters["blocks" if parameters["network"] == "resnet" else "depth"],
         parameters=tables.options_text(parameters),
-        judge_hash=judge_hash(),
+        judge_hash=judge_hash(parameters["dataset"]),
         **{name: facts[name] for name in ("n_weights", "threads", "device", "commit", "code_hash", "seconds")},
     )
     chosen = {
@@ -139,7 +134,7 @@ def _is_current(folder: Path) -> bool:
         table = tables.read_table(folder / "rows.csv")
     except (FileNotFoundError, ValueError):
         return False
-    return set(table["judge_hash"]) == {judge_hash()}
+    return set(table["judge_hash"]) == {judge_hash(table["dataset"].iloc[0])}
 
 
 def _arrays(path: Path, truth: Ground) -> tuple[list, list] | None:
