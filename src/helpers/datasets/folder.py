@@ -51,7 +51,11 @@ class Folder:
         What ``dataset.json`` would say; the file is then not looked for.
     """
 
-    CODE = ("datasets/folder", "datasets/pictures")  # what decides its images, for `helpers.datasets.code`
+    CODE = (
+        "datasets/folder",
+        "datasets/folder_settings",
+        "datasets/pictures",
+    )  # what decides its images, for `helpers.datasets.code`
 
     def __init__(self, path: Path, name: str | None = None, settings: dict | None = None):
         self.path = Path(path).absolute()
