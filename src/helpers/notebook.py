@@ -93,7 +93,7 @@ def parameters(cells: Sequence[str], values: Mapping[str, Any]) -> SimpleNamespa
 
 
 def number(name: str, text: str, expected: str) -> float:
-    """The number that a parameter's text says; ValueError, with what was expected, where it says none or none above 0."""
+    """The number above 0 that a parameter's text says; ValueError, with what was expected, where it says none."""
     try:
         value = float(text)
     except ValueError:

@@ -5,6 +5,7 @@ So a change in how runs are judged trains nothing.
 
 import json
 import os
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -132,18 +133,22 @@ def collect(
 def _is_current(folder: Path) -> bool:
     try:
         table = tables.read_table(folder / "rows.csv")
+        tables.read_table(folder / "reliability.csv", tables.CURVE_COLUMNS)
     except (FileNotFoundError, ValueError):
         return False
-    return set(table["judge_hash"]) == {judge_hash(table["dataset"].iloc[0])}
+    return len(table) > 0 and set(table["judge_hash"]) == {judge_hash(table["dataset"].iloc[0])}
 
 
 def _arrays(path: Path, truth: Ground) -> tuple[list, list] | None:
     """Of a run's file, the arrays of the validation and of the judged images, in their order."""
     if not path.exists():
         return None
-    with np.load(path) as stored:
-        roles = (("validation", truth.validation), (truth.subset, truth.judged))
-        return tuple([stored[f"{role}/{t.image.name}"] for t in truths] for role, truths in roles)
+    roles = (("validation", truth.validation), (truth.subset, truth.judged))
+    try:
+        with np.load(path) as stored:
+            return tuple([stored[f"{role}/{t.image.name}"] for t in truths] for role, truths in roles)
+    except (KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} does not hold what its run says ({error}); run the training again") from error
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Iterable], truth: Ground) -> None:
