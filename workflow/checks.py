@@ -82,7 +82,7 @@ def check_mapping(what: str, said: Any, part: str) -> None:
 
 def objectives_of(said: Any, part: str) -> dict[str, dict]:
     """Name -> what it sets for itself. A list, or a name with nothing behind it, is short for nothing."""
-    if isinstance(said, list):
+    if isinstance(said, list) and said:
         said = dict.fromkeys(map(str, said))
     if not (isinstance(said, dict) and said):
         listed = ", ".join(registry())
