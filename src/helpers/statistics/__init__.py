@@ -7,6 +7,7 @@ Every function takes rows as in :mod:`helpers.tables`, or a table that another f
 """
 
 from helpers.statistics.comparison import MARGIN, VERDICTS, compare, holm, summary
+from helpers.statistics.questions import SECOND, ask
 from helpers.statistics.table import (
     METRICS,
     READINGS,
@@ -30,7 +31,9 @@ __all__ = [
     "METRICS",
     "MINIMUM_SEEDS",
     "READINGS",
+    "SECOND",
     "VERDICTS",
+    "ask",
     "caveat",
     "check",
     "collapsed",
