@@ -118,6 +118,13 @@ def best_height(
     )
 
 
+def segment(
+    volume: np.ndarray, block: Block, cut: float, seed_height_nm: float, *, within_sections: bool = False
+) -> np.ndarray:
+    """:func:`helpers.instances.neurons` of a block's scores: (Z, Y, X) int32."""
+    return instances.neurons(volume, cut, block.spacing, seed_height_nm, within_sections=within_sections)
+
+
 def compare(labels: np.ndarray, block: Block) -> list[dict[str, Any]]:
     """A segmentation of a block against each of TRUTHS.
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from helpers import datasets, instances, partitions
+from helpers import datasets, instances, judging, partitions
 from helpers.index import Run
 
 CUTS = ("script", "natural", "tuned")
@@ -112,10 +112,11 @@ class Truth:
 def truths(dataset: str, classes: tuple[str, ...], reduce: int, split: int, test: bool) -> tuple[Truth, ...]:
     """The judged images of a split; arguments as :func:`helpers.judging.ground`."""
     said = datasets.about(dataset)
-    reduce = reduce or said["reduce"]
-    native = reduce if said["made"] else 1  # what is made has no finer truth
-    roles = [datasets.load(dataset, classes, reduce=r, split=split, test=test) for r in (native, reduce)]
-    fine, coarse = (data.test if test else data.validation for data in roles)
+    coarse = [t.image for t in judging.ground(dataset, classes, reduce, split, test).judged]
+    fine = coarse
+    if not said["made"]:  # what is made has no finer truth
+        native = datasets.load(dataset, classes, reduce=1, split=split, test=test)
+        fine = native.test if test else native.validation
     return tuple(
         Truth(
             image.name,
