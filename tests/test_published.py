@@ -109,8 +109,19 @@ def test_rows_of_a_run(made):
     assert len(long) == len(members) * (3 + 2), "no cut was chosen for mitochondria"
     assert (long["F_score"] == 1).all(), "0.002 is written as black"
     assert long["sample"].tolist()[:5] == [0] * 5 and long["image"].nunique() == len(members)
-    rows = published.ceiling("phantom", CLASSES, members)
-    assert len(rows) == 2 * len(members) and {r["F_score"] for r in rows} == {1.0}
+    bounds = pd.DataFrame(published.bounds("phantom", CLASSES, members))
+    assert len(bounds) == 3 * 2 * len(members)
+    f = bounds.groupby("predictor")["F_score"]
+    assert (f.min()["perfect mask"] == 1).all()
+    for row in bounds.query("predictor != 'perfect mask'").itertuples():
+        t = next(t for t in members if t.image == row.image)
+        sizes = np.bincount(t.objects[CLASSES.index(row.label)].ravel())[1:].astype(float)
+        together, all_voxels = (sizes**2).sum(), sizes.sum()
+        if (row.predictor == "all foreground") == (row.label == "mitochondria"):  # one object of everything
+            expected = 2 * together / (together + all_voxels**2)
+        else:  # no object: every voxel alone
+            expected = 2 * all_voxels / (all_voxels + together)
+        assert row.F_score == pytest.approx(expected)
     wide = published.wide(long)
     assert len(wide) == len(members) * 3
     assert list(wide.columns[:5]) == ["classic_loss", "run", "sample", "cut", "membranes_RAND"]

@@ -48,6 +48,9 @@ def test_each_neighbourhood_is_answered_by_a_paired_t_interval_over_seeds(table)
         assert (row.low, row.high) == pytest.approx((low, high))
         mine = units[(units["class"] == title) & (units["objective"] == name)]
         assert mine.sort_values("seed")["difference"].to_numpy() == pytest.approx(difference)
+        said = f"{name} {difference.mean():+.3f} (95 % interval {low:+.3f} to {high:+.3f}, n = 8 seeds, corrected p = "
+        assert said in statistics.answer(answers, title)
+    assert statistics.answer(answers, "another") == "no answer"
     assert (answers["n_comparisons"] == 2).all(), "each question is a family of its own"
 
 

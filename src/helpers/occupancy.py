@@ -316,6 +316,6 @@ def _doubts(reading: Reading, c: int, cut: float, known: np.ndarray) -> dict[str
 def describe(run: Run) -> dict[str, Any]:
     """The columns of COLUMNS that a run itself tells."""
     deep = "blocks" if run.parameters["network"] == "resnet" else "depth"
-    told = {name: run.parameters[name] for name in ("study", "dataset", "split", "seed", "network", "steps")}
+    told = {name: run.parameters[name] for name in ("dataset", "split", "seed", "network", "steps")}
     told |= {name: run.facts[name] for name in ("learning_rate", "commit", "code_hash")}
     return told | {"objective": run.objective, "depth": run.parameters[deep]}

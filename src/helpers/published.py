@@ -24,6 +24,7 @@ from helpers import datasets, instances, judging, partitions
 from helpers.index import Run
 
 CUTS = ("script", "natural", "tuned")
+PREDICTORS = ("perfect mask", "all foreground", "all background")
 METRICS = ("RAND", "precision", "recall", "F_score", "adapted_RAND_error")
 # The columns of the published summary_long.csv, and what tells our runs and cuts apart.
 LONG = ("classic_loss", "label", "run", "sample", "split", "seed", "image", "cut", *METRICS)
@@ -171,15 +172,24 @@ def _masks(values: np.ndarray, scale: Mapping[str, Any], tuned: float) -> dict[s
     return found
 
 
-def ceiling(dataset: str, classes: tuple[str, ...], members: Iterable[Truth]) -> list[dict[str, Any]]:
-    """METRICS of a perfect mask at the runs' pixels, one row for each image and class, named as in LONG."""
-    boundaries = datasets.about(dataset)["boundaries"]
-    return [
-        {"label": name, "image": t.image} | score(t.masks[c], t.objects[c], name in boundaries, t.known[c])
-        for t in members
-        for c, name in enumerate(classes)
-        if t.known[c].any()
-    ]
+def bounds(dataset: str, classes: tuple[str, ...], members: Iterable[Truth]) -> list[dict[str, Any]]:
+    """METRICS of a perfect mask at the runs' pixels, and of masks that look at no image.
+
+    Returns
+    -------
+    list of dict
+        For each image and class one row for each of PREDICTORS, with the keys ``predictor``, ``label`` and ``image``.
+    """
+    boundaries, found = datasets.about(dataset)["boundaries"], []
+    for t in members:
+        for c, name in enumerate(classes):
+            if not t.known[c].any():
+                continue
+            masks = (t.masks[c], np.ones_like(t.masks[c]), np.zeros_like(t.masks[c]))
+            for predictor, mask in zip(PREDICTORS, masks, strict=True):
+                row = {"predictor": predictor, "label": name, "image": t.image}
+                found.append(row | score(mask, t.objects[c], name in boundaries, t.known[c]))
+    return found
 
 
 def wide(long):

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from helpers.figures.style import DASHES, LINES, bare, legend_of, style
 
-PUBLISHED, CEILING = "0.55", "0.3"
+PUBLISHED, BOUND = "0.55", "0.3"
 
 
 def against(table, xlabel: str, ylabel: str, *, columns: int = 3) -> Figure:
@@ -56,7 +56,7 @@ def against(table, xlabel: str, ylabel: str, *, columns: int = 3) -> Figure:
     return figure
 
 
-def beside(units, published, ceiling: Mapping[str, float], ylabel: str) -> Figure:
+def beside(units, published, bounds: Mapping[str, Mapping[str, float]], ylabel: str) -> Figure:
     """Ours beside published means, a panel for each class, a column for each loss.
 
     Parameters
@@ -65,8 +65,8 @@ def beside(units, published, ceiling: Mapping[str, float], ylabel: str) -> Figur
         Columns objective, class and ``value``: one for each run, its mean over images.
     published : DataFrame
         Columns objective, class, mean and sd (NaN where unknown).
-    ceiling : mapping
-        Class -> what a perfect mask scores.
+    bounds : mapping
+        What a line says -> class -> where it is drawn.
     """
     classes = list(dict.fromkeys([*published["class"], *units["class"]]))
     order = list(dict.fromkeys([*published["objective"], *units["objective"]]))
@@ -86,8 +86,9 @@ def beside(units, published, ceiling: Mapping[str, float], ylabel: str) -> Figur
             axis.plot(np.full(len(own), x + 0.15), own, marker, color=tint, ms=5, mec="white", mew=0.4, alpha=0.9)
             if len(own):
                 axis.hlines(own.mean(), x - 0.05, x + 0.4, color="black", lw=1.8, zorder=4)
-        if name in ceiling:
-            axis.axhline(ceiling[name], color=CEILING, lw=1, ls="--", zorder=0)
+        for values, dashes in zip(bounds.values(), DASHES[1:], strict=False):
+            if name in values:
+                axis.axhline(values[name], color=BOUND, lw=1, ls=dashes, zorder=0)
         axis.set(title=name, xlim=(-0.6, len(order) - 0.4), ylim=(0, 1.02))
         axis.set_xticks(range(len(order)), order, fontsize=9, rotation=40, ha="right", rotation_mode="anchor")
         bare(axis)
@@ -96,7 +97,7 @@ def beside(units, published, ceiling: Mapping[str, float], ylabel: str) -> Figur
     extra = [
         line([], [], color=PUBLISHED, marker="s", ms=6, lw=1.5, label="published: mean and SD"),
         line([], [], color="black", lw=1.8, label="mean of our runs"),
-        line([], [], color=CEILING, ls="--", lw=1, label="a perfect mask at our pixels"),
+        *(line([], [], color=BOUND, lw=1, ls=d, label=b) for b, d in zip(bounds, DASHES[1:], strict=False)),
     ]
-    legend_of(figure, [o for o in order if o in set(units["objective"])], extra, columns=5)
+    legend_of(figure, [o for o in order if o in set(units["objective"])], extra, columns=4)
     return figure

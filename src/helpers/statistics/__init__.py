@@ -7,7 +7,7 @@ Every function takes rows as in :mod:`helpers.tables`, or a table that another f
 """
 
 from helpers.statistics.comparison import MARGIN, VERDICTS, compare, holm, summary
-from helpers.statistics.questions import SECOND, ask
+from helpers.statistics.questions import SECOND, answer, ask
 from helpers.statistics.table import (
     METRICS,
     READINGS,
@@ -33,6 +33,7 @@ __all__ = [
     "READINGS",
     "SECOND",
     "VERDICTS",
+    "answer",
     "ask",
     "caveat",
     "check",

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from helpers.statistics.comparison import MARGIN, compare
 from helpers.statistics.table import paired_differences
+from helpers.statistics.words import difference_text
 
 SECOND = "the second named"  # the reference of an answer: the question names it
 
@@ -60,6 +61,18 @@ def ask(
         pd.concat(answers, ignore_index=True).assign(reference=SECOND),
         unanswered,
     )
+
+
+def answer(comparison, title: str) -> str:
+    """A question's rows in words: difference, interval, n, corrected p and verdict of each, or why there is none.
+
+    Of the rows that :func:`ask` made; "no answer" where it has none of that title.
+    """
+    rows = comparison[comparison["class"] == title] if len(comparison) else comparison
+    told = [
+        f"{row['objective']} {difference_text(row).replace(f' against {SECOND}', '')}" for _, row in rows.iterrows()
+    ]
+    return "; ".join(told) or "no answer"
 
 
 def _within(rows, side: str, within: str, everywhere: str, several: bool):
