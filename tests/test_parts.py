@@ -1,5 +1,6 @@
 """The notebooks of single parts of studies, on made runs: whole, and with runs that are missing."""
 
+import re
 import shutil
 
 import numpy as np
@@ -16,6 +17,13 @@ def analyse(root, folder, name, *arguments, **environment):
     result = papermill(folder, root / f"notebooks/{name}.ipynb", f"{name}.ipynb", *call, *arguments, **environment)
     assert result.returncode == 0, result.stderr[-3000:]
     return printed(folder / f"{name}.ipynb")
+
+
+def keys_of(root, page, notebook):
+    """What a page of results glues from a notebook."""
+    found = set(re.findall(rf"runs/{notebook}\.ipynb::(\w+)", (root / f"book/results/{page}.md").read_text()))
+    assert found, f"{page}.md reads nothing from {notebook}"
+    return found
 
 
 def files(folder):
@@ -74,9 +82,7 @@ def test_occupancy_answers_its_questions_and_says_what_is_missing(root, occupanc
     shown = texts(occupancy / "occupancy.ipynb")
     row = comparison.loc[("consensus against own channel", "square 3")]
     assert f"square 3 {row['difference']:+.3f} against the second named" in shown, "the alt text has the number"
-    assert {"answer", "answer_4", "answer_noise", "answer_dropped", "answer_closeness", "caught"} <= glued(
-        occupancy / "occupancy.ipynb"
-    )
+    assert keys_of(root, "occupancy", "occupancy-vnc") <= glued(occupancy / "occupancy.ipynb")
 
 
 @pytest.mark.slow
@@ -152,7 +158,9 @@ def test_ours_stand_beside_the_published_means(root, losses):
     assert "2 seeds give points and no interval (8 are needed)" in said
     figures = ("beside_script", "beside_natural", "beside_tuned", "differences")
     assert {f"{name}.{kind}" for name in figures for kind in ("png", "svg")} <= files(losses)
-    assert {"sentence", "script", "ceiling_membranes", "wider_mitochondria"} <= glued(losses / "published.ipynb")
+    assert keys_of(root, "losses", "published") <= glued(losses / "published.ipynb")
+    source = (root / "notebooks/analysis.ipynb").read_text()
+    assert all(f'\\"{key}\\":' in source for key in keys_of(root, "losses", "losses-vnc"))
 
 
 @pytest.mark.slow
