@@ -5,28 +5,27 @@ So a change in how runs are judged trains nothing.
 
 import json
 import os
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from helpers import tables
+from helpers import datasets, tables
 from helpers.files import write_whole
 from helpers.judging import Ground, Scale, choose, ground, rows
 from helpers.notebook import modules_hash
 from helpers.outputs import write_scores
 
 # What makes numbers of scores. With a change in any of these a run's rows are made again from its scores.
-CODE = (
-    *("calibration", "datasets", "instances", "judging", "metrics"),
-    *("partitions", "phantom", "postprocess", "runs", "tables"),
-)
+CODE = ("calibration", "instances", "judging", "metrics", "partitions", "postprocess", "runs", "tables")
+SINGLE = "single"  # the study of a run by itself; a study that reads its rows writes its own name there
 
 
-def judge_hash() -> str:
-    """:func:`helpers.notebook.modules_hash` of what judges."""
-    return modules_hash(CODE)
+def judge_hash(dataset: str) -> str:
+    """:func:`helpers.notebook.modules_hash` of what judges, and of what reads the data set."""
+    return modules_hash(CODE + datasets.code(dataset))
 
 
 def judge(folder: str | Path) -> tuple[list[dict], list[dict]]:
@@ -57,7 +56,7 @@ def judge(folder: str | Path) -> tuple[list[dict], list[dict]]:
         readings,
         scores[1],
         distances and distances[1],
-        study=parameters["study"],
+        study=SINGLE,
         dataset=parameters["dataset"],
         objective=parameters["loss"],
         options=tables.options_text(facts["options"]),
@@ -68,7 +67,7 @@ def judge(folder: str | Path) -> tuple[list[dict], list[dict]]:
         network=parameters["network"],
         depth=parameters["blocks" if parameters["network"] == "resnet" else "depth"],
         parameters=tables.options_text(parameters),
-        judge_hash=judge_hash(),
+        judge_hash=judge_hash(parameters["dataset"]),
         **{name: facts[name] for name in ("n_weights", "threads", "device", "commit", "code_hash", "seconds")},
     )
     chosen = {
@@ -85,7 +84,13 @@ def judge(folder: str | Path) -> tuple[list[dict], list[dict]]:
     return found, curves
 
 
-def collect(folders: Sequence[Path], processes: int | None = None) -> tuple[Any, Any]:
+def collect(
+    folders: Sequence[Path],
+    processes: int | None = None,
+    *,
+    study: str = SINGLE,
+    objectives: Sequence[str] | None = None,
+) -> tuple[Any, Any]:
     """Rows and reliability curves of many runs; those that another version judged are judged again first.
 
     Parameters
@@ -93,6 +98,11 @@ def collect(folders: Sequence[Path], processes: int | None = None) -> tuple[Any,
     folders : sequence of path
     processes : int, optional
         How many judge at once; as many as there are CPU cores if None.
+    study : str
+        The rows' column ``study``.
+    objectives : sequence of str, optional
+        For each folder the rows' column ``objective``, where a study has names of its own for what it compares, such
+        as two units of one distance; the registry's names by default.
 
     Returns
     -------
@@ -109,26 +119,36 @@ def collect(folders: Sequence[Path], processes: int | None = None) -> tuple[Any,
     else:
         for folder in stale:
             judge(folder)
-    found = tables.together([tables.read_table(Path(folder) / "rows.csv") for folder in folders])
-    curves = [tables.read_table(Path(folder) / "reliability.csv", tables.CURVE_COLUMNS) for folder in folders]
-    return found, tables.together(curves, (*tables.KEY, "kind", "bin"))
+
+    def read(name: str, columns: Sequence[str]) -> list:
+        read = [tables.read_table(Path(folder) / name, columns).assign(study=study) for folder in folders]
+        if objectives is None:
+            return read
+        return [table.assign(objective=own) for table, own in zip(read, objectives, strict=True)]
+
+    curves = read("reliability.csv", tables.CURVE_COLUMNS)
+    return tables.together(read("rows.csv", tables.COLUMNS)), tables.together(curves, (*tables.KEY, "kind", "bin"))
 
 
 def _is_current(folder: Path) -> bool:
     try:
         table = tables.read_table(folder / "rows.csv")
+        tables.read_table(folder / "reliability.csv", tables.CURVE_COLUMNS)
     except (FileNotFoundError, ValueError):
         return False
-    return set(table["judge_hash"]) == {judge_hash()}
+    return len(table) > 0 and set(table["judge_hash"]) == {judge_hash(table["dataset"].iloc[0])}
 
 
 def _arrays(path: Path, truth: Ground) -> tuple[list, list] | None:
     """Of a run's file, the arrays of the validation and of the judged images, in their order."""
     if not path.exists():
         return None
-    with np.load(path) as stored:
-        roles = (("validation", truth.validation), (truth.subset, truth.judged))
-        return tuple([stored[f"{role}/{t.image.name}"] for t in truths] for role, truths in roles)
+    roles = (("validation", truth.validation), (truth.subset, truth.judged))
+    try:
+        with np.load(path) as stored:
+            return tuple([stored[f"{role}/{t.image.name}"] for t in truths] for role, truths in roles)
+    except (KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} does not hold what its run says ({error}); run the training again") from error
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Iterable], truth: Ground) -> None:

@@ -44,6 +44,7 @@ __all__ = [
     "about",
     "choose_parameters",
     "classes",
+    "code",
     "downloads_folder",
     "instances",
     "known_voxels",
@@ -64,7 +65,12 @@ _SOURCES = {
     "cem1500k": cem1500k,
     "cellmap": cellmap,
     "phantom": synthetic,
+    **{f"phantom-{kind}": synthetic.Shaped(kind) for kind in ("discs", "tubes", "sheets", "trees")},
 }
+
+
+# What all data sets are read with. A module that needs more than these and itself says so in its own ``CODE``.
+_CODE = ("datasets/__init__", "datasets/store", "datasets/windows")
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,6 +165,13 @@ def classes(name: str) -> tuple[str, ...]:
     return tuple(_source(name).about()["classes"])
 
 
+def code(name: str) -> tuple[str, ...]:
+    """Modules that decide what `load` gives of data set `name`: paths in this package, without their ending."""
+    source = _source(name)
+    own = source.CODE if hasattr(source, "CODE") else (f"datasets/{source.__name__.rpartition('.')[2]}",)
+    return (*_CODE, *own)
+
+
 def choose_parameters(name: str, offered: Mapping[str, Any]) -> dict[str, Any]:
     """Of the parameters that a notebook offers to every data set, those of this one that are not at their default.
 
@@ -233,7 +246,7 @@ def load(
     reduce : int
         Block size of the reduction in-plane: raw is the mean over reduce × reduce blocks, a mask their
         majority, annotated all of it; the in-plane spacing grows by the same factor. By default the data set's
-        own: 4 for ``vnc`` and ``phantom``, else 1.
+        own: 4 for ``vnc`` and the phantoms, else 1.
     split : int
         Which of the data set's fixed splits into training, validation and test.
     test : bool

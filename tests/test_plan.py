@@ -1,0 +1,44 @@
+"""How long a study still takes, from made durations: counted by hand."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "workflow"))
+from plan import lines, stale
+from study import Part, Run, Study
+
+from helpers.notebook import code_hash
+
+
+def made(id_, **parameters):
+    return Run(id_, parameters["loss"], {"dataset": "vnc", "steps": 500} | parameters)
+
+
+def test_what_is_left_is_estimated_from_runs_of_the_same_kind():
+    bce = [made(f"bce{i}", loss="bce") for i in range(4)]
+    dice = [made(f"dice{i}", loss="dice") for i in range(2)]
+    long = [made("long", loss="bce", steps=5000)]
+    study = Study(
+        "s", "", (Part("a", (*bce, *dice), (), "vnc", "m"), Part("b", (*bce[:1], *long), (), "vnc", "m")), True
+    )
+    durations = {"bce0": 60.0, "bce1": 120.0}
+    said = list(lines(study, durations, 2))
+    assert said == [
+        "a: 2 of 6 runs are there",
+        "b: 1 of 2 runs are there",
+        "1 runs are in several parts, and run once",
+        "5 to do; how long that takes is known once the first of every kind is finished",
+    ]
+    # two of bce at their median of 90 s, two of dice, of which none is finished, at that of all of as many steps
+    assert list(lines(study, durations | {"long": 300.0}, 2))[-1].startswith("4 to do; about 3 min on 2 cores")
+    done = {run.id: 60.0 for run in (*bce, *dice, *long)}
+    assert list(lines(study, done, 2))[-1] == "nothing to do but analyses and the book"
+
+
+def test_published_rows_of_another_code_are_named(tmp_path):
+    study = Study("s", "", tuple(Part(name, (), (), "vnc", "m") for name in ("old", "new", "none")), True)
+    for part, version in (("old", "0123abc"), ("new", code_hash("vnc"))):
+        (tmp_path / "s" / part).mkdir(parents=True)
+        (tmp_path / "s" / part / "rows.csv").write_text(f"seed,code_hash\n0,{version}\n1,{version}\n")
+    (said,) = stale(study, tmp_path)
+    assert said == f"stale: the published rows of old are of training code 0123abc; this is {code_hash('vnc')}"

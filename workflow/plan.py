@@ -1,0 +1,93 @@
+"""What a study still has to do, and how long that takes: python workflow/plan.py STUDY [CORES]
+
+Run beside a study, it tells how far that is. Times are those of the executed notebooks that are there already, of the
+same kind where there are any (data set, objective, steps), with all that a run does beside training. Published results
+of another version of the training code are named as stale.
+"""
+
+import csv
+import json
+import statistics
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from study import Run, Study, read_study
+
+BUILD = Path("build")
+
+
+def main(name: str, cores: int = 2) -> None:
+    try:
+        study = read_study(name, BUILD / name / "rates.csv")
+    except ValueError as error:
+        sys.exit(str(error))
+    durations = {path.stem: seconds for path in sorted((BUILD / "runs").glob("*.ipynb")) if (seconds := took(path))}
+    print("\n".join(lines(study, durations, cores)))
+    print("\n".join(stale(study, Path("book/results"))))
+
+
+def lines(study: Study, durations: dict[str, float], cores: int) -> Iterable[str]:
+    """One line for each part, and the sum.
+
+    Parameters
+    ----------
+    durations : dict
+        Seconds of every finished run, by its id.
+    cores : int
+        Runs side by side.
+    """
+    every = {run.id: run for part in study.parts for run in (*part.searches, *part.runs)}
+    known = [(run, durations[id_]) for id_, run in every.items() if id_ in durations]
+    for part in study.parts:
+        for what, runs in (("searches", part.searches), ("runs", part.runs)):
+            if asked := {run.id for run in runs}:
+                yield f"{part.name}: {len(asked & durations.keys())} of {len(asked)} {what} are there"
+    if not study.searched:
+        yield "the runs are known when the learning rates are found"
+    asked = [run.id for part in study.parts for run in part.runs]
+    if len(asked) > len(set(asked)):
+        yield f"{len(asked) - len(set(asked))} runs are in several parts, and run once"
+    todo = [run for id_, run in every.items() if id_ not in durations]
+    seconds = [expected(run, known) for run in todo]
+    left = "how long that takes is known once the first of every kind is finished"
+    if None not in seconds:
+        left = f"about {sum(seconds) / cores / 60:.0f} min on {cores} cores, analyses and the book aside"
+    yield f"{len(todo)} to do; {left}" if todo else "nothing to do but analyses and the book"
+
+
+def stale(study: Study, results: Path) -> Iterable[str]:
+    """One line for each part whose published rows are of another version of the training code than this one."""
+    from helpers.notebook import code_hash
+
+    for part in study.parts:
+        path = results / study.name / part.name / "rows.csv"
+        if path.is_file():
+            with path.open(newline="") as file:
+                versions = sorted({row["code_hash"] for row in csv.DictReader(file)})
+            if versions != [this := code_hash(part.dataset)]:
+                of = ", ".join(versions)
+                yield f"stale: the published rows of {part.name} are of training code {of}; this is {this}"
+
+
+def expected(run: Run, known: list[tuple[Run, float]]) -> float | None:
+    """Median seconds of the finished runs of the same data, objective and steps; else of any, by their steps."""
+    kind = ("dataset", "loss", "steps", "learning_rate")
+    alike = [s for other, s in known if all(other.parameters.get(k) == run.parameters.get(k) for k in kind)]
+    if alike:
+        return statistics.median(alike)
+    steps = run.parameters.get("steps")
+    same = [s for other, s in known if other.parameters.get("steps") == steps]
+    return statistics.median(same) if same else None
+
+
+def took(path: Path) -> float | None:
+    """Seconds that an executed notebook took; None where it does not say."""
+    try:
+        return json.loads(path.read_text())["metadata"]["papermill"]["duration"]
+    except (KeyError, ValueError):
+        return None
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], *map(int, sys.argv[2:]))
