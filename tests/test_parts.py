@@ -51,7 +51,7 @@ def occupancy(tmp_path_factory):
 
 def test_occupancy_answers_its_questions_and_says_what_is_missing(root, occupancy):
     said = analyse(root, occupancy, "occupancy", "-p", "study", "made", "-y", "noise: [0.1]", "-p", "bins", "5")
-    rows = pd.read_csv(occupancy / "results/rows.csv")
+    rows = pd.read_csv(occupancy / "results/readings.csv")
     readings = (
         rows[(rows["noise"] == 0) & (rows["dropped"] == 0)].groupby(["reading", "neighbourhood"])["seed"].nunique()
     )
@@ -66,7 +66,7 @@ def test_occupancy_answers_its_questions_and_says_what_is_missing(root, occupanc
         ("own channel", "square 1"): 2,
     }
     assert set(rows["study"]) == {"made"} and set(rows["part"]) == {"vnc"}
-    comparison = pd.read_csv(occupancy / "results/comparison.csv").set_index(["class", "objective"])
+    comparison = pd.read_csv(occupancy / "results/questions.csv").set_index(["class", "objective"])
     assert comparison.loc[("consensus against smoothed bce", "square 3"), "n_units"] == 8
     assert comparison.loc["consensus against smoothed bce", "low"].notna().to_dict() == {
         "square 3": True,
@@ -77,12 +77,12 @@ def test_occupancy_answers_its_questions_and_says_what_is_missing(root, occupanc
     assert alone["difference"] == 0 and alone["n_units"] == 2
     assert "missing: run lov_7-0 of lov_7" in said and "missing: lov_disc: no run of split 0, seed 5" in said
     assert "(2 seeds; an interval needs 8)" in said and "95 % interval" in said
-    names = "differences levels noise dropped spread map"
+    names = "questions readings_levels noise dropped spread map"
     assert {f"{name}.{kind}" for name in names.split() for kind in ("png", "svg")} <= files(occupancy)
     shown = texts(occupancy / "occupancy.ipynb")
     row = comparison.loc[("consensus against own channel", "square 3")]
     assert f"square 3 {row['difference']:+.3f} against the second named" in shown, "the alt text has the number"
-    assert keys_of(root, "occupancy", "occupancy-vnc") <= glued(occupancy / "occupancy.ipynb")
+    assert keys_of(root, "occupancy", "occupancy-vnc-occupancy") <= glued(occupancy / "occupancy.ipynb")
 
 
 @pytest.mark.slow
@@ -117,8 +117,8 @@ def fib25(tmp_path_factory):
 
 def test_neurons_are_judged_in_three_dimensions_beside_their_ceiling(root, fib25):
     said = analyse(root, fib25, "neurons", HELPERS_PREPARED=str(fib25 / "prepared"))
-    rows = pd.read_csv(fib25 / "results/rows.csv").set_index(["objective", "truth"])
-    bounds = pd.read_csv(fib25 / "results/bounds.csv").set_index(["objective", "truth"])
+    rows = pd.read_csv(fib25 / "results/neurons.csv").set_index(["objective", "truth"])
+    bounds = pd.read_csv(fib25 / "results/neurons_bounds.csv").set_index(["objective", "truth"])
     assert len(rows) == 4 and len(bounds) == 4
     good, noisy = (rows.loc[(name, "numbered"), "voi"] for name in ("bce", "tanh_distance"))
     assert bounds.loc[("true boundaries", "numbered"), "voi"] <= good < noisy
@@ -126,7 +126,7 @@ def test_neurons_are_judged_in_three_dimensions_beside_their_ceiling(root, fib25
     assert (rows["voi"] - rows["voi_split"] - rows["voi_merge"]).abs().max() < 1e-9
     assert "missing: run hot_distance-0 of hot_distance" in said
     assert "1 seed gives points and no interval (8 are needed)" in said
-    assert {f"{name}.{kind}" for name in ("voi", "neurons") for kind in ("png", "svg")} <= files(fib25)
+    assert {f"{name}.{kind}" for name in ("neurons_voi", "neurons") for kind in ("png", "svg")} <= files(fib25)
     assert {"sentence", "caveat", "ceiling_voi", "n_pieces"} <= glued(fib25 / "neurons.ipynb")
 
 
@@ -156,9 +156,9 @@ def test_ours_stand_beside_the_published_means(root, losses):
     assert "missing: run l1-seed0 of l1" in said and "missing: square: published, and no run of it" in said
     assert "missing: class synapses: published, and not in these runs" in said
     assert "2 seeds give points and no interval (8 are needed)" in said
-    figures = ("beside_script", "beside_natural", "beside_tuned", "differences")
+    figures = ("beside_script", "beside_natural", "beside_tuned", "published_differences")
     assert {f"{name}.{kind}" for name in figures for kind in ("png", "svg")} <= files(losses)
-    assert keys_of(root, "losses", "published") <= glued(losses / "published.ipynb")
+    assert keys_of(root, "losses", "losses-vnc-published") <= glued(losses / "published.ipynb")
     source = (root / "notebooks/analysis.ipynb").read_text()
     assert all(f'\\"{key}\\":' in source for key in keys_of(root, "losses", "losses-vnc"))
 
