@@ -6,7 +6,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONPATH
 READY := .venv/.ready
-SNAKEMAKE := snakemake --snakefile workflow/Snakefile --quiet host rules reason
+SNAKEMAKE := snakemake --snakefile workflow/Snakefile --quiet host rules reason $(PROFILE:%=--workflow-profile %)
 
 .DEFAULT_GOAL := help
 .PHONY: help paper test test-all book study unlock publish data lab address lint bench clean
