@@ -6,10 +6,11 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONPATH
 READY := .venv/.ready
-SNAKEMAKE := snakemake --snakefile workflow/Snakefile --quiet host rules reason $(PROFILE:%=--workflow-profile %)
+# PROFILE=slurm sends the jobs to a cluster, as workflow/profiles/slurm says
+SNAKEMAKE := snakemake --snakefile workflow/Snakefile --quiet host rules reason $(if $(PROFILE),--workflow-profile workflow/profiles/$(PROFILE))
 
 .DEFAULT_GOAL := help
-.PHONY: help paper test test-all book study unlock publish data lab address lint bench clean
+.PHONY: help paper test test-all book study plan unlock publish data lab address lint bench clean
 
 help:  ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -17,12 +18,16 @@ help:  ## list these commands
 paper: $(READY)  ## the quick study on the phantom and its book, in minutes, without data
 	@$(MAKE) --no-print-directory study STUDY=quick
 
-study: $(READY)  ## run a study of studies/ and build its book: make study STUDY=vnc
+study: $(READY)  ## run a study of studies/ and build its book: make study STUDY=vnc [PROFILE=slurm]
+	$(SNAKEMAKE) --config study=$(STUDY) stage=rates -- rates
 	$(SNAKEMAKE) --config study=$(STUDY)
 	@echo "open $(CURDIR)/build/$(STUDY)/book/_build/html/index.html"
 
+plan: $(READY)  ## what a study still has to do and how long that takes, before or beside it: make plan STUDY=targets
+	@python workflow/plan.py $(STUDY)
+
 unlock: $(READY)  ## after a study was killed: make unlock STUDY=vnc, then make study again
-	$(SNAKEMAKE) --config study=$(STUDY) --unlock
+	$(SNAKEMAKE) --config study=$(STUDY) stage=rates --unlock
 
 publish: $(READY)  ## put a finished study's notebooks and results into book/: make publish STUDY=vnc
 	@test "$(origin STUDY)" = "command line" || { echo "say which study: make publish STUDY=vnc" >&2; exit 1; }
