@@ -18,7 +18,7 @@ help:  ## list these commands
 paper: $(READY)  ## the quick study on the phantom and its book, in minutes, without data
 	@$(MAKE) --no-print-directory study STUDY=quick
 
-study: $(READY)  ## run a study of studies/ and build its book: make study STUDY=vnc [PROFILE=slurm]
+study: $(READY)  ## run a study of studies/ and build its book: make study STUDY=targets [PROFILE=slurm]
 	$(SNAKEMAKE) --config study=$(STUDY) stage=rates -- rates
 	$(SNAKEMAKE) --config study=$(STUDY)
 	@echo "open $(CURDIR)/build/$(STUDY)/book/_build/html/index.html"
@@ -26,11 +26,11 @@ study: $(READY)  ## run a study of studies/ and build its book: make study STUDY
 plan: $(READY)  ## what a study still has to do and how long that takes, before or beside it: make plan STUDY=targets
 	@python workflow/plan.py $(STUDY)
 
-unlock: $(READY)  ## after a study was killed: make unlock STUDY=vnc, then make study again
+unlock: $(READY)  ## after a study was killed: make unlock STUDY=targets, then make study again
 	$(SNAKEMAKE) --config study=$(STUDY) stage=rates --unlock
 
-publish: $(READY)  ## put a finished study's notebooks and results into book/: make publish STUDY=vnc
-	@test "$(origin STUDY)" = "command line" || { echo "say which study: make publish STUDY=vnc" >&2; exit 1; }
+publish: $(READY)  ## put a finished study's notebooks and results into book/: make publish STUDY=targets
+	@test "$(origin STUDY)" = "command line" || { echo "say which study: make publish STUDY=targets" >&2; exit 1; }
 	$(SNAKEMAKE) --config study=$(STUDY) -- publish
 
 data: $(READY)  ## make the book's pages of data anew, from the published images: commit first

@@ -36,7 +36,7 @@ install() {
 idle() { [ "$(sinfo --noheader --format=%T)" = idle ]; }
 
 start() {
-  local host port
+  local host port cpus
   folder=$1
   installed || fail "SLURM is not installed: run '$0 install' first"
   [ ! -e "$folder" ] || fail "$folder exists; expected the path of a folder to be made"
@@ -49,6 +49,8 @@ start() {
   chmod 755 "$folder"
   folder=$(realpath "$folder")
   host=$(hostname -s)
+  cpus=$(getconf _NPROCESSORS_ONLN)
+  [ "$cpus" -ge 2 ] || cpus=2
   port=$(python3 -c 'import socket
 a, b = socket.socket(), socket.socket()
 a.bind(("127.0.0.1", 0)), b.bind(("127.0.0.1", 0))
@@ -76,7 +78,7 @@ AccountingStorageType=accounting_storage/none
 GresTypes=gpu
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
-MinJobAge=300
+MinJobAge=3600
 SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0
 StateSaveLocation=$folder/state
 SlurmdSpoolDir=$folder/spool
@@ -84,7 +86,8 @@ SlurmctldPidFile=$folder/slurmctld.pid
 SlurmdPidFile=$folder/slurmd.pid
 SlurmctldLogFile=$folder/log/slurmctld.log
 SlurmdLogFile=$folder/log/slurmd.log
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(getconf _NPROCESSORS_ONLN) RealMemory=$(awk '/^MemTotal/ {print int($2 / 1024 * 0.95)}' /proc/meminfo) Gres=gpu:2 State=UNKNOWN
+SlurmdParameters=config_overrides
+NodeName=$host NodeAddr=127.0.0.1 CPUs=$cpus RealMemory=64000 Gres=gpu:2 State=UNKNOWN
 PartitionName=main Nodes=$host Default=YES MaxTime=INFINITE State=UP
 CONF
   ln -sfn "$folder" "$LINK"

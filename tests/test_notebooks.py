@@ -127,8 +127,8 @@ def test_bad_input_stops_the_notebook_with_a_clear_error_and_leaves_nothing(root
     assert not list(tmp_path.glob("runs/*/rows.csv"))
 
 
-def test_the_reproduce_pages_own_loss_runs_from_a_file_beside_the_notebook(root, tmp_path):
-    page = (root / "book" / "reproduce.md").read_text()
+def test_the_extend_pages_own_loss_runs_from_a_file_beside_the_notebook(root, tmp_path):
+    page = (root / "book" / "extend.md").read_text()
     code = page.split("```python\n")[1].split("```")[0]
     (tmp_path / "my_losses.py").write_text(code)
     call = [root / "notebooks/train.ipynb", "mine.ipynb", *TINY, "-p", "output", "mine"]

@@ -4,8 +4,10 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "workflow"))
-from plan import lines
+from plan import lines, stale
 from study import Part, Run, Study
+
+from helpers.notebook import code_hash
 
 
 def made(id_, **parameters):
@@ -19,15 +21,24 @@ def test_what_is_left_is_estimated_from_runs_of_the_same_kind():
     study = Study(
         "s", "", (Part("a", (*bce, *dice), (), "vnc", "m"), Part("b", (*bce[:1], *long), (), "vnc", "m")), True
     )
-    said = list(lines(study, {"bce0": 60.0, "bce1": 120.0}, 2))
+    durations = {"bce0": 60.0, "bce1": 120.0}
+    said = list(lines(study, durations, 2))
     assert said == [
-        # of four more all take the median of 90 s: two of bce, and two of dice, of which none is finished yet; 360 s
-        "a: 2 of 6 runs are there, about 3 min left on 2 cores",
-        "b: 1 of 2 runs are there, 1 to do; how long is known once the first of their kind is finished",
-        "1 runs are shared by parts and run once",
-        "in all 5 to do, 5 to do; how long is known once the first of their kind is finished on 2 cores, analyses and "
-        "book aside",
+        "a: 2 of 6 runs are there",
+        "b: 1 of 2 runs are there",
+        "1 runs are in several parts, and run once",
+        "5 to do; how long that takes is known once the first of every kind is finished",
     ]
+    # two of bce at their median of 90 s, two of dice, of which none is finished, at that of all of as many steps
+    assert list(lines(study, durations | {"long": 300.0}, 2))[-1].startswith("4 to do; about 3 min on 2 cores")
     done = {run.id: 60.0 for run in (*bce, *dice, *long)}
-    assert list(lines(study, done, 2))[0] == "a: 6 of 6 runs are there, none to do"
-    assert list(lines(study, done, 2))[-1] == "in all 0 to do, nothing left on 2 cores, analyses and book aside"
+    assert list(lines(study, done, 2))[-1] == "nothing to do but analyses and the book"
+
+
+def test_published_rows_of_another_code_are_named(tmp_path):
+    study = Study("s", "", tuple(Part(name, (), (), "vnc", "m") for name in ("old", "new", "none")), True)
+    for part, version in (("old", "0123abc"), ("new", code_hash())):
+        (tmp_path / "s" / part).mkdir(parents=True)
+        (tmp_path / "s" / part / "rows.csv").write_text(f"seed,code_hash\n0,{version}\n1,{version}\n")
+    (said,) = stale(study, tmp_path)
+    assert said == f"stale: the published rows of old are of training code 0123abc; this is {code_hash()}"

@@ -136,7 +136,10 @@ def test_parameters_of_one_objective_and_any_number_reach_the_notebook(tiny_stud
 def test_publishing_puts_the_study_into_the_book_and_refuses_a_quick_one(tiny_study, tmp_path):
     refused = snakemake(tiny_study, "--config", "study=tiny", "--", "publish")
     assert refused.returncode != 0 and "not published: this study says of itself 'A tiny run.'" in refused.stderr
-    book = tmp_path / "book"
+    book, readme = tmp_path / "book", tmp_path / "README.md"
+    readme.write_text(
+        "a\n<!-- verdicts tiny/main -->\nold\n<!-- end -->\nb\n<!-- verdicts x/main -->\nc\n<!-- end -->\n"
+    )
     shutil.copytree(tiny_study / "book", book, ignore=shutil.ignore_patterns("_build"))
     before = {path.name for path in (book / "runs").iterdir()}
     command = [
@@ -152,7 +155,19 @@ def test_publishing_puts_the_study_into_the_book_and_refuses_a_quick_one(tiny_st
     ]
     run = next((tiny_study / "build/runs").glob("phantom-bce-seed0-*.ipynb"))
     for _ in range(2):  # a second time changes nothing
-        subprocess.run([*command, "--runs", f"{run}=main-bce"], cwd=tiny_study, check=True)
+        subprocess.run([*command, "--readme", readme, "--runs", f"{run}=main-bce"], cwd=tiny_study, check=True)
+    lines, verdicts = (
+        readme.read_text().splitlines(),
+        (tiny_study / "build/tiny/main/analysis/verdicts.csv").read_text(),
+    )
+    assert lines[:2] == ["a", "<!-- verdicts tiny/main -->"] and lines[-4:] == [
+        "b",
+        "<!-- verdicts x/main -->",
+        "c",
+        "<!-- end -->",
+    ]
+    shown = [line.strip("| ").split(" | ") for line in (lines[2], *lines[4:6])]
+    assert shown == [row.split(",") for row in verdicts.splitlines()] and lines[6] == "<!-- end -->"
     made = {path.name for path in (book / "runs").iterdir()} - before
     assert made == {f"tiny-main{name}.ipynb" for name in ("", "-download", "-targets", "-bce")}
     results = tiny_study / "build/tiny/main/analysis"

@@ -1,7 +1,9 @@
 """A study in the book: its executed notebooks, tables and figures in their places, its page in the contents."""
 
 import argparse
+import csv
 import json
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -22,6 +24,7 @@ def main() -> None:
     parser.add_argument("--runs", nargs="*", default=[], help="executed runs to show, each FILE=NAME")
     parser.add_argument("--announcement", default="", help="shown on top of every page")
     parser.add_argument("--pages", type=Path, help="folder of the preprint's pages to copy; none: add to what is there")
+    parser.add_argument("--readme", type=Path, help="file whose tables of this study's verdicts are made anew")
     parser.add_argument("book", type=Path, help="folder of the book")
     arguments = parser.parse_args()
     if arguments.announcement and not arguments.pages:
@@ -32,6 +35,8 @@ def main() -> None:
     put(arguments.study, arguments.results, arguments.parts, arguments.runs, arguments.book)
     if arguments.announcement:
         announce(arguments.announcement, arguments.book / "_config.yml")
+    if arguments.readme:
+        arguments.readme.write_text(with_verdicts(arguments.readme.read_text(), arguments.study, arguments.results))
 
 
 def put(study: str, results: Path, parts: Sequence[str], runs: Sequence[str], book: Path) -> None:
@@ -94,6 +99,19 @@ def _enter(study: str, sections: list[dict[str, str]], path: Path) -> None:
         chapters.append(entry)
     entry["sections"] = sections
     path.write_text(yaml.safe_dump(contents, sort_keys=False, allow_unicode=True))
+
+
+def with_verdicts(text: str, study: str, results: Path) -> str:
+    """A text with every table between ``<!-- verdicts STUDY/PART -->`` and ``<!-- end -->`` made anew."""
+
+    def table(found: re.Match) -> str:
+        with (results / found["part"] / "analysis" / "verdicts.csv").open(newline="") as file:
+            rows = list(csv.reader(file))
+        lines = [f"| {' | '.join(row)} |" for row in [rows[0], ["---"] * len(rows[0]), *rows[1:]]]
+        return "\n".join([found["mark"], *lines, "<!-- end -->"])
+
+    marks = rf"(?s)(?P<mark><!-- verdicts {re.escape(study)}/(?P<part>\w+) -->).*?<!-- end -->"
+    return re.sub(marks, table, text)
 
 
 def normalised(text: str, title: str) -> str:

@@ -1,9 +1,11 @@
 """What a study still has to do, and how long that takes: python workflow/plan.py STUDY [CORES]
 
 Run beside a study, it tells how far that is. Times are those of the executed notebooks that are there already, of the
-same kind where there are any (data set, objective, steps), with all that a run does beside training.
+same kind where there are any (data set, objective, steps), with all that a run does beside training. Published results
+of another version of the training code are named as stale.
 """
 
+import csv
 import json
 import statistics
 import sys
@@ -22,6 +24,7 @@ def main(name: str, cores: int = 2) -> None:
         sys.exit(str(error))
     durations = {path.stem: seconds for path in sorted((BUILD / "runs").glob("*.ipynb")) if (seconds := took(path))}
     print("\n".join(lines(study, durations, cores)))
+    print("\n".join(stale(study, Path("book/results"))))
 
 
 def lines(study: Study, durations: dict[str, float], cores: int) -> Iterable[str]:
@@ -34,24 +37,37 @@ def lines(study: Study, durations: dict[str, float], cores: int) -> Iterable[str
     cores : int
         Runs side by side.
     """
-    known = [
-        (run, durations[run.id]) for part in study.parts for run in (*part.runs, *part.searches) if run.id in durations
-    ]
-    every: dict[str, float | None] = {}
+    every = {run.id: run for part in study.parts for run in (*part.searches, *part.runs)}
+    known = [(run, durations[id_]) for id_, run in every.items() if id_ in durations]
     for part in study.parts:
         for what, runs in (("searches", part.searches), ("runs", part.runs)):
-            unique = {run.id: run for run in runs}
-            todo = [run for id_, run in unique.items() if id_ not in durations]
-            every |= {run.id: expected(run, known) for run in todo if run.id not in every}
-            if unique:
-                there = len(unique) - len(todo)
-                yield f"{part.name}: {there} of {len(unique)} {what} are there, {span(todo, every, cores)}"
+            if asked := {run.id for run in runs}:
+                yield f"{part.name}: {len(asked & durations.keys())} of {len(asked)} {what} are there"
     if not study.searched:
         yield "the runs are known when the learning rates are found"
-    shared = [run.id for part in study.parts for run in part.runs]
-    if len(shared) > len(set(shared)):
-        yield f"{len(shared) - len(set(shared))} runs are shared by parts and run once"
-    yield f"in all {len(every)} to do, {total(every.values(), cores)} on {cores} cores, analyses and book aside"
+    asked = [run.id for part in study.parts for run in part.runs]
+    if len(asked) > len(set(asked)):
+        yield f"{len(asked) - len(set(asked))} runs are in several parts, and run once"
+    todo = [run for id_, run in every.items() if id_ not in durations]
+    seconds = [expected(run, known) for run in todo]
+    left = "how long that takes is known once the first of every kind is finished"
+    if None not in seconds:
+        left = f"about {sum(seconds) / cores / 60:.0f} min on {cores} cores, analyses and the book aside"
+    yield f"{len(todo)} to do; {left}" if todo else "nothing to do but analyses and the book"
+
+
+def stale(study: Study, results: Path) -> Iterable[str]:
+    """One line for each part whose published rows are of another version of the training code than this one."""
+    from helpers.notebook import code_hash
+
+    for part in study.parts:
+        path = results / study.name / part.name / "rows.csv"
+        if path.is_file():
+            with path.open(newline="") as file:
+                versions = sorted({row["code_hash"] for row in csv.DictReader(file)})
+            if versions != [code_hash()]:
+                of = ", ".join(versions)
+                yield f"stale: the published rows of {part.name} are of training code {of}; this is {code_hash()}"
 
 
 def expected(run: Run, known: list[tuple[Run, float]]) -> float | None:
@@ -63,19 +79,6 @@ def expected(run: Run, known: list[tuple[Run, float]]) -> float | None:
     steps = run.parameters.get("steps")
     same = [s for other, s in known if other.parameters.get("steps") == steps]
     return statistics.median(same) if same else None
-
-
-def span(todo: list[Run], every: dict[str, float | None], cores: int) -> str:
-    return total([every[run.id] for run in todo], cores) if todo else "none to do"
-
-
-def total(seconds: Iterable[float | None], cores: int) -> str:
-    seconds = list(seconds)
-    if not seconds:
-        return "nothing left"
-    if None in seconds:
-        return f"{len(seconds)} to do; how long is known once the first of their kind is finished"
-    return f"about {sum(seconds) / cores / 60:.0f} min left"
 
 
 def took(path: Path) -> float | None:
