@@ -129,13 +129,12 @@ def test_one_file_a_class(tmp_path, layout):
     for i in range(5):
         put(tmp_path / f"images/im_{i}.png", grey(i))
         for k, c in enumerate(("cell_wall", "axon")):
-            put(tmp_path / layout.format(n=f"im_{i}", c=c), mask(100 * k + i))
+            put(tmp_path / layout.format(n=f"im_{i}", c=c), mask(i) if k else 255 - mask(i))
     write_settings(tmp_path, spacing=5, classes=["cell_wall", "axon"], excludes={"axon": ["cell_wall"]})
     data = datasets.load(str(tmp_path))
     assert data.classes == ("cell_wall", "axon")
     image = data.validation[0]
-    for k in range(2):
-        np.testing.assert_array_equal(image.masks[k], mask(100 * k) > 0)
+    np.testing.assert_array_equal(image.masks, [mask(0) == 0, mask(0) > 0])
 
 
 def test_absent_masks_are_an_error_or_unknown_if_said(tmp_path):
@@ -158,8 +157,127 @@ def test_soft_masks_are_cut_at_one_half(tmp_path):
     for i in range(5):
         put(tmp_path / f"images/{i}.png", grey(i, (4, 6)))
         put(tmp_path / f"masks/{i}.png", soft)
+    with pytest.raises(ValueError, match='5 masks.*masks/0.png: 0, 64, 127, 128, 191, 255;.*"masks": "soft" if'):
+        datasets.load(str(tmp_path))
+    write_settings(tmp_path, masks="soft")
     image = datasets.load(str(tmp_path)).train[0]
     np.testing.assert_array_equal(image.masks[0], np.tile([0, 0, 0, 1, 1, 1], (4, 1)) > 0)
+
+
+MAPS = {
+    "instances": np.arange(12 * 16, dtype=np.uint8).reshape(12, 16) + 63,  # up to 254
+    "classes": np.tile(np.array([0, 128, 255, 0], np.uint8), (12, 4)),
+    "one class and 255 for not annotated": np.tile(np.array([0, 1, 255, 0], np.uint8), (12, 4)),
+    "instances of 16 bits": (np.arange(12 * 16, dtype=np.uint16) + 40000).reshape(12, 16),
+}
+
+
+@pytest.mark.parametrize("kind", MAPS)
+def test_maps_of_instances_or_classes_are_not_taken_for_soft_masks(tmp_path, kind):
+    suffix = "tif" if MAPS[kind].dtype == np.uint16 else "png"
+    for i in range(5):
+        put(tmp_path / f"images/{i}.png", grey(i))
+        put(tmp_path / f"masks/{i}.{suffix}", MAPS[kind] if i == 2 else (MAPS[kind] == MAPS[kind].max()).astype("u1"))
+    listed = ", ".join(map(str, np.unique(MAPS[kind])[:3]))
+    with pytest.raises(ValueError, match=rf'masks/2.{suffix}: {listed}.*"masks": "nonzero" if every value above 0'):
+        datasets.load(str(tmp_path))
+    write_settings(tmp_path, masks="binary")
+    with pytest.raises(ValueError, match=f"unexpected values.*masks/2.{suffix}"):
+        datasets.load(str(tmp_path))
+
+
+@pytest.mark.parametrize("quality", [75, 90])
+def test_binary_masks_saved_as_jpeg(tmp_path, quality):
+    y, x = np.mgrid[:64, :64]
+    discs = [(255 * ((y - 30) ** 2 + (x - 30) ** 2 < (8 + 3 * i) ** 2)).astype(np.uint8) for i in range(5)]
+    for i, disc in enumerate(discs):
+        put(tmp_path / f"images/{i}.png", grey(i, (64, 64)))
+        put(tmp_path / f"masks/{i}.png", disc)
+        if i:
+            (tmp_path / f"masks/{i}.png").unlink()
+            Image.fromarray(disc).save(tmp_path / f"masks/{i}.jpg", quality=quality)
+    data = datasets.load(str(tmp_path))
+    for image in (*data.train, *data.validation):
+        np.testing.assert_array_equal(image.masks[0], discs[int(image.name[-1])] > 0)
+    with Image.open(tmp_path / "masks/4.jpg") as noisy:
+        values = np.unique(noisy)
+    assert len(values) > 2
+    noisy_map = np.where(discs[4] > 0, 128, discs[3]).astype(np.uint8)
+    Image.fromarray(noisy_map).save(tmp_path / "masks/3.jpg", quality=quality)
+    with pytest.raises(ValueError, match="1 masks with unexpected values.*masks/3.jpg"):
+        datasets.load(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("array", "says"),
+    [
+        (mask(0, value=1), r"said to be soft, but none is above half of white \(masks/0.tif: 0, 1"),
+        (mask(0).astype(np.uint16) * 16, "none is above half of white"),
+        (mask(0).astype(np.uint32), r"are not of 8 or 16 bits \(masks/0.tif: 0, 255"),
+        (-mask(0, value=1).astype(np.int16), r"masks/0.tif holds -1 \(int16\); expected no value below 0"),
+        (mask(0).astype(np.float64) * 2**30, "expected whole numbers"),
+    ],
+)
+def test_masks_that_cannot_be_soft(tmp_path, array, says):
+    for i in range(5):
+        put(tmp_path / f"images/{i}.png", grey(i))
+        put(tmp_path / f"masks/{i}.tif", array)
+    write_settings(tmp_path, masks="soft")
+    with pytest.raises(ValueError, match=says):
+        datasets.load(str(tmp_path))
+
+
+def test_classes_that_exclude_each_other_share_no_pixel(tmp_path):
+    for i in range(5):
+        put(tmp_path / f"images/{i}.png", grey(i))
+        put(tmp_path / f"masks/a/{i}.png", np.repeat(np.array([255, 255, 0, 0], np.uint8), 48).reshape(12, 16))
+        put(tmp_path / f"masks/b/{i}.png", np.repeat(np.array([0, 0, 0, 255], np.uint8), 48).reshape(12, 16))
+    write_settings(tmp_path, excludes={"b": ["a"]})
+    datasets.load(str(tmp_path))
+    put(tmp_path / "masks/b/3.png", np.repeat(np.array([0, 255, 255, 255], np.uint8), 48).reshape(12, 16))
+    with pytest.raises(ValueError, match="b/3.png and .*a/3.png share 48 pixels, 33.33% of b and 50.00% of a, but"):
+        datasets.load(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("pictures", "no", "true or false"),
+        ("pictures", 0, "true or false"),
+        ("excludes", ["a"], "from a class to a list"),
+        ("excludes", {"a": "b"}, "from a class to a list"),
+        ("excludes", {"foreground": ["z"]}, "and 'z' is not one of the classes; expected foreground"),
+        ("excludes", {"z": ["foreground"]}, "and 'z' is not one of the classes"),
+        ("excludes", {"foreground": ["foreground"]}, "cannot exclude itself"),
+        ("boundaries", "foreground", "a list of classes"),
+        ("boundaries", ["fore"], "and 'fore' is not one of the classes"),
+        ("boundaries", None, "a list of classes"),
+        ("spacing", True, "nm per pixel"),
+        ("spacing", [4, True], "nm per pixel"),
+        ("spacing", float("nan"), "nm per pixel"),
+        ("spacing", "4", "nm per pixel"),
+        ("spacing", [], "nm per pixel"),
+        ("classes", [3], "a list of names"),
+        ("classes", "nuclei", "a list of names"),
+        ("classes", [], "a list of names"),
+        ("classes", ["a", "a"], "a list of names"),
+        ("classes", ["a/b"], "a list of names"),
+        ("masks", None, "binary or soft or nonzero"),
+        ("absent", ["unknown"], "unknown"),
+        ("white", True, "a grey value"),
+        ("white", 40.5, "a grey value"),
+        ("title", 7, "a text"),
+        ("licence", "", "a text"),
+    ],
+)
+def test_values_of_the_settings_are_checked(parts, key, value, expected):
+    write_settings(parts, **{key: value})
+    with pytest.raises(ValueError) as caught:
+        datasets.load(str(parts))
+    for part in (f"{key} of {parts}/dataset.json is {value!r}", expected):
+        assert part in str(caught.value)
+    with pytest.raises(ValueError):
+        datasets.about(str(parts))
 
 
 def test_masks_of_0_and_1_and_of_one_bit(tmp_path):
@@ -261,8 +379,10 @@ def test_stores_are_read_by_others(parts):
         (lambda p: (p / "val/images/val0.png").write_text("no"), "val0.png is not a readable image"),
         (lambda p: write_settings(p, spacin=4), "unknown keys spacin; it may have spacing, classes"),
         (lambda p: (p / "dataset.json").write_text("[1"), "is not a JSON object"),
+        (lambda p: (p / "dataset.json").write_text("[1]"), r"is not a JSON object but \[1\]"),
+        (lambda p: (p / "dataset.json").write_text('{"white": 1, "white": 2}'), "not a JSON object: white is there tw"),
         (lambda p: write_settings(p, spacing=[1, 2, 3]), "expected nm per pixel, one number or 2"),
-        (lambda p: write_settings(p, spacing=-1), "spacing is -1"),
+        (lambda p: write_settings(p, spacing=-1), "spacing of .*dataset.json is -1; expected nm"),
         (lambda p: write_settings(p, masks="grey"), "masks of .* is 'grey'; expected binary or soft or nonzero"),
         (lambda p: write_settings(p, classes=["a", "b"]), "has 2 classes, but there is one mask an image"),
         (lambda p: (p / "train").rename(p / "training"), "has val, test but no train"),

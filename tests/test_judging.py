@@ -210,10 +210,32 @@ def test_a_run_is_judged_again_only_when_the_judge_has_changed(folder, monkeypat
     again, _ = runs.collect(places, processes=1)
     assert again.equals(first)
     monkeypatch.undo()
-    monkeypatch.setattr(runs, "judge_hash", lambda: "another")
+    monkeypatch.setattr(runs, "judge_hash", lambda dataset: "another")
     changed, _ = runs.collect(places, processes=1)
     assert set(changed["judge_hash"]) == {"another"}
     assert changed.drop(columns="judge_hash").equals(first.drop(columns="judge_hash"))
+
+
+def test_a_lost_curve_is_made_again_and_a_study_names_what_it_compares(folder):
+    places = [folder(0), folder(1)]
+    first, curves = runs.collect(places, processes=1)
+    (places[0] / "reliability.csv").unlink()
+    again, same = runs.collect(places, processes=1, study="mine", objectives=["a", "b"])
+    assert set(first["study"]) == {"single"} and set(again["study"]) == {"mine"} == set(same["study"])
+    assert again.groupby("objective").size().to_dict() == {"a": 3, "b": 3} and len(same) == len(curves)
+    named = ["study", "objective"]
+    assert same.drop(columns=named).equals(curves.drop(columns=named))
+
+
+def test_scores_that_are_torn_or_of_other_images_name_their_run(folder):
+    place = folder()
+    whole = (place / "scores.npz").read_bytes()
+    (place / "scores.npz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="run-0/scores.npz does not hold what its run says .*run the training again"):
+        runs.collect([place])
+    np.savez(place / "scores.npz", **{"validation/elsewhere": np.zeros((1, 4, 4))})
+    with pytest.raises(ValueError, match="run-0/scores.npz does not hold what its run says .*phantom/008"):
+        runs.collect([place])
 
 
 def test_runs_without_scores_are_named(folder):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from IPython.utils.capture import capture_output
 
-from helpers import notebook, runs
+from helpers import datasets, notebook, runs
 
 CELL = """loss: str = "bce"  # objective
 steps: int = 600  # batches
@@ -90,6 +90,13 @@ def test_a_figure_carries_its_alt_text_and_caption(tmp_path):
         notebook.show(path, " ")
 
 
+def test_a_number_in_a_text():
+    assert notebook.number("unit", "18.4", "a number of nm") == 18.4
+    for text in ("parsec", "", "-1", "0", "nan", "inf"):
+        with pytest.raises(ValueError, match=f"unit is {text!r}; expected a number of nm, or voxel"):
+            notebook.number("unit", text, "a number of nm, or voxel")
+
+
 def test_provenance_names_the_commit_the_code_and_the_versions(root):
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True).stdout.strip()
     found = notebook.provenance()
@@ -102,20 +109,31 @@ def test_provenance_names_the_commit_the_code_and_the_versions(root):
 
 def test_the_code_hash_covers_what_a_training_imports():
     code = (
-        "import sys, helpers.training, helpers.models, helpers.inference, helpers.postprocess; "
-        "import helpers.metrics, helpers.datasets, helpers.phantom_shapes; "
+        "import sys, helpers.training, helpers.models, helpers.inference, helpers.postprocess, helpers.metrics; "
+        "import helpers.partial, helpers.tuning; "
         "print(sorted({m.split('.')[1] for m in sys.modules if m.startswith('helpers.')}))"
     )
     imported = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert set(eval(imported)) - {"notebook"} == set(notebook.CODE)
+    assert set(eval(imported)) - {"notebook", "datasets"} == set(notebook.CODE)
+
+
+def test_the_code_hash_of_a_data_set_covers_what_reads_it_and_no_other(tmp_path):
+    (tmp_path / "images").mkdir()
+    for name in (*datasets.names(), str(tmp_path)):
+        assert {"datasets/__init__", "datasets/store", "datasets/windows"} < set(datasets.code(name))
+        assert len(notebook.code_hash(name)) == 12
+    assert datasets.code("vnc")[3:] == ("datasets/vnc",)
+    assert datasets.code("phantom-trees")[3:] == ("datasets/synthetic", "phantom", "phantom_shapes")
+    assert datasets.code("drishti")[3:] == ("datasets/drishti", "datasets/folder", "datasets/pictures")
+    assert len({notebook.code_hash(name) for name in ("vnc", "fib25", "drishti", "phantom", "phantom-discs")}) == 5
+    assert notebook.code_hash("phantom-discs") == notebook.code_hash("phantom-trees")
 
 
 def test_the_judges_hash_covers_what_makes_rows():
     code = "import sys, helpers.runs; print(sorted({m.split('.')[1] for m in sys.modules if m.startswith('helpers.')}))"
     imported = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     apart = {"notebook", "files", "outputs"}  # how files are written makes no other number
-    made = {"phantom", "phantom_shapes"}  # imported where they are made
-    assert set(eval(imported)) - apart | made == set(runs.CODE)
+    assert set(eval(imported)) - apart - {"datasets"} == set(runs.CODE)
 
 
 def test_training_needs_torch_numpy_and_scipy_alone():

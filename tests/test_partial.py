@@ -1,12 +1,14 @@
 """Partial labels: how much, which class where, nested, and never more than was drawn."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.datasets import Image, load
-from helpers.datasets.partial import (
+from helpers.partial import (
     annotate_only,
     annotated_units,
     label_fraction,
@@ -159,15 +161,19 @@ def test_annotated_units_are_images_of_their_own_and_each_class_is_drawn_alike_o
         assert unit.annotated.reshape(3, -1).all(1).sum() == 1 and unit.spacing == (5.0, 5.0)
         counted += unit.annotated.reshape(3, -1).all(1)
     assert len({unit.name for unit in found}) == 5 + 21 + 22  # of 64 units, 21, 21 and 22 a class; 5 of a's
-    assert sorted(counted) == [5 * 4, 21, 22]
+    assert counted.tolist() == [22, 22, 22]
+    copies = Counter(unit.name for unit in found)
+    for k in range(3):
+        of = {copies[unit.name] for unit in found if unit.annotated[k].all()}
+        assert max(of) - min(of) <= 1
     assert annotated_units(label_fraction(images, CLASSES, 0.0), 16) == ()
 
 
 def test_what_a_training_sees():
     data = load("phantom", ("mitochondria", "tubes"), reduce=16)
     settings = {"block": 16, "seed": 0}
-    assert training_images(data, "all", 1.0, "tubes", **settings) is data.train
-    quarter = training_images(data, "all", 0.25, "tubes", **settings)
+    assert training_images(data, "all", 1.0, "", **settings) is data.train
+    quarter = training_images(data, "all", 0.25, "", **settings)
     assert len(quarter) == 8 * 16 // 4 and all(unit.known.all() for unit in quarter)
     own, negatives = (training_images(data, how, 0.25, "tubes", **settings) for how in ("own", "negatives"))
     assert len({u.name for u in own}) == 64 + 16 and [u.name for u in own] == [u.name for u in negatives]
@@ -176,8 +182,20 @@ def test_what_a_training_sees():
     assert {u.name for u in alone} == {u.name for u in own if u.annotated[1].any()} and len(alone) == 16
     with pytest.raises(ValueError, match="annotated is 'some'; expected one of all, discarded, own, negatives"):
         training_images(data, "some", 1.0, "tubes", **settings)
-    with pytest.raises(ValueError, match="share is 0: no block is annotated"):
-        training_images(data, "discarded", 0, "tubes", **settings)
+    first = training_images(data, "discarded", 1.0, "", **settings)
+    assert all(u.annotated[0].all() for u in first), "no target: the first class"
+    for share in (0, 2.0, float("nan")):
+        with pytest.raises(ValueError, match="share is .*; expected above 0"):
+            training_images(data, "own", share, "tubes", **settings)
+    with pytest.raises(ValueError, match="target is 'tubes', and annotated is 'all'"):
+        training_images(data, "all", 1.0, "tubes", **settings)
+    with pytest.raises(ValueError, match="no class 'nuclei'"):
+        training_images(data, "own", 1.0, "nuclei", **settings)
+    for block in (15, 0):
+        with pytest.raises(
+            ValueError, match=f"block is {block}, and image phantom/000 has .64, 64. voxels; expected a"
+        ):
+            training_images(data, "own", 1.0, "tubes", block=block, seed=0)
 
 
 @pytest.mark.parametrize(

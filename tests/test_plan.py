@@ -37,8 +37,8 @@ def test_what_is_left_is_estimated_from_runs_of_the_same_kind():
 
 def test_published_rows_of_another_code_are_named(tmp_path):
     study = Study("s", "", tuple(Part(name, (), (), "vnc", "m") for name in ("old", "new", "none")), True)
-    for part, version in (("old", "0123abc"), ("new", code_hash())):
+    for part, version in (("old", "0123abc"), ("new", code_hash("vnc"))):
         (tmp_path / "s" / part).mkdir(parents=True)
         (tmp_path / "s" / part / "rows.csv").write_text(f"seed,code_hash\n0,{version}\n1,{version}\n")
     (said,) = stale(study, tmp_path)
-    assert said == f"stale: the published rows of old are of training code 0123abc; this is {code_hash()}"
+    assert said == f"stale: the published rows of old are of training code 0123abc; this is {code_hash('vnc')}"

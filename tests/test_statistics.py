@@ -277,6 +277,31 @@ def test_the_interval_covers_as_it_says_and_a_null_is_rejected_at_its_rate():
     assert ((low <= 0.01) & (0.01 <= high)).mean() < 0.85
 
 
+def test_with_splits_the_interval_covers_the_mean_of_these_splits():
+    """Splits differ in their effect by as much as seeds do; what is asked is their mean, and no population's."""
+    rng, repetitions, splits, seeds = np.random.default_rng(2), 1500, 3, 4
+    shape = (repetitions, splits, seeds)
+    effect = 0.01 + rng.normal(0, 0.03, (repetitions, splits, 1))
+    index = dict(zip(("class", "split", "seed"), np.indices(shape).reshape(3, -1), strict=True))
+    values = {"bce": np.zeros(shape), "dice": effect + rng.normal(0, 0.03, shape)}
+    parts = [ABOUT | {"objective": o, **index, "image": "i", "iou_tuned": v.ravel()} for o, v in values.items()]
+    comparison = statistics.compare(pd.concat(map(pd.DataFrame, parts)), "iou_tuned")
+    true = effect.mean((1, 2))[comparison["class"].astype(int)]
+    assert 0.93 <= ((comparison["low"] <= true) & (true <= comparison["high"])).mean() <= 0.97
+    assert set(comparison["n_units"]) == {12} and "for these splits" in statistics.caveat(comparison)
+    # by hand: one of them, its variance pooled within splits
+    one = values["dice"][0]
+    half = stats.t.ppf(0.975, 9) * np.sqrt(one.var(axis=1, ddof=1).mean() / 12)
+    row = comparison[comparison["class"] == 0].iloc[0]
+    assert (row["low"], row["high"]) == pytest.approx((one.mean() - half, one.mean() + half))
+
+
+def test_one_seed_of_many_splits_says_nothing_of_seeds():
+    row = statistics.compare(table_of({"dice": 0.1 + 0.02 * SPREAD}, splits=8), "iou_tuned").iloc[0]
+    assert np.isnan(row["low"]) and row["verdict"] == "undecided"
+    assert row["reason"] == "8 units (1 seed in 8 splits); an interval needs two seeds of every split"
+
+
 def test_corrected_nulls_are_rarely_called_and_a_planted_effect_is_found():
     """Families of three nulls: a false better or worse in at most one in twenty of them."""
     calls = []

@@ -65,9 +65,9 @@ def stale(study: Study, results: Path) -> Iterable[str]:
         if path.is_file():
             with path.open(newline="") as file:
                 versions = sorted({row["code_hash"] for row in csv.DictReader(file)})
-            if versions != [code_hash()]:
+            if versions != [this := code_hash(part.dataset)]:
                 of = ", ".join(versions)
-                yield f"stale: the published rows of {part.name} are of training code {of}; this is {code_hash()}"
+                yield f"stale: the published rows of {part.name} are of training code {of}; this is {this}"
 
 
 def expected(run: Run, known: list[tuple[Run, float]]) -> float | None:

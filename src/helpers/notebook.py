@@ -8,6 +8,7 @@ import hashlib
 import html
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import subprocess
@@ -19,12 +20,12 @@ from typing import Any
 
 _STARTED = time.time()
 _TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}
-# What a training imports: a change in any of these can change a result, a changed caption cannot.
+# What a training imports, whatever its data (`datasets.code` adds what reads those): a change in any of these can
+# change a result, a changed caption cannot.
 CODE = (
     "augment",
     "checkpoints",
     "crops",
-    "datasets",
     "devices",
     "files",
     "inference",
@@ -32,14 +33,14 @@ CODE = (
     "metrics",
     "models",
     "objectives",
-    "phantom",
-    "phantom_shapes",
+    "partial",
     "postprocess",
     "schedules",
     "steps",
     "targets",
     "termination",
     "training",
+    "tuning",
 )
 
 
@@ -89,6 +90,17 @@ def parameters(cells: Sequence[str], values: Mapping[str, Any]) -> SimpleNamespa
             raise TypeError(f"{name} is {value!r}, of type {type(value).__name__}; expected {kind}")
         result[name] = value
     return SimpleNamespace(**result)
+
+
+def number(name: str, text: str, expected: str) -> float:
+    """The number above 0 that a parameter's text says; ValueError, with what was expected, where it says none."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} is {text!r}; expected {expected}")
+    return value
 
 
 def existing(path: str | Path) -> Path:
@@ -156,9 +168,14 @@ def commit() -> str:
         return "unknown"
 
 
-def code_hash() -> str:
-    """:func:`modules_hash` of what a training imports."""
-    return modules_hash(CODE)
+def code_hash(dataset: str | None = None) -> str:
+    """:func:`modules_hash` of what a training imports and, of a data set, of what reads it.
+
+    What only another data set needs is not in it: no training is stale for a change there.
+    """
+    from helpers import datasets
+
+    return modules_hash(CODE + (() if dataset is None else datasets.code(dataset)))
 
 
 @functools.cache
@@ -167,20 +184,20 @@ def modules_hash(names: tuple[str, ...]) -> str:
     here, digest = Path(__file__).parent, hashlib.sha256()
     for name in names:
         path = here / name
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]:
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path.with_name(f"{path.name}.py")]:
             digest.update(str(file.relative_to(here)).encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:12]
 
 
-def provenance() -> dict[str, str]:
-    """Commit, versions, hardware and seconds since the helpers were imported, for a notebook's last cell."""
+def provenance(dataset: str | None = None) -> dict[str, str]:
+    """Commit, code (:func:`code_hash`), versions, hardware and seconds since the import, for a notebook's last cell."""
     packages = ("torch", "numpy", "scipy", "zarr", "matplotlib")
     import torch
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {
         "commit": commit(),
-        "code": code_hash(),
+        "code": code_hash(dataset),
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in packages},
         "processor": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads used",
@@ -190,9 +207,9 @@ def provenance() -> dict[str, str]:
     }
 
 
-def print_provenance() -> None:
+def print_provenance(dataset: str | None = None) -> None:
     """One line for each entry of :func:`provenance`."""
-    for name, value in provenance().items():
+    for name, value in provenance(dataset).items():
         print(f"{name:<11}{value}")
 
 

@@ -5,31 +5,27 @@ So a change in how runs are judged trains nothing.
 
 import json
 import os
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from helpers import tables
+from helpers import datasets, tables
 from helpers.files import write_whole
 from helpers.judging import Ground, Scale, choose, ground, rows
 from helpers.notebook import modules_hash
 from helpers.outputs import write_scores
 
 # What makes numbers of scores. With a change in any of these a run's rows are made again from its scores.
-CODE = (
-    *("calibration", "datasets", "instances", "judging", "metrics"),
-    *("partitions", "phantom", "phantom_shapes", "postprocess", "runs", "tables"),
-)
-
-
+CODE = ("calibration", "instances", "judging", "metrics", "partitions", "postprocess", "runs", "tables")
 SINGLE = "single"  # the study of a run by itself; a study that reads its rows writes its own name there
 
 
-def judge_hash() -> str:
-    """:func:`helpers.notebook.modules_hash` of what judges."""
-    return modules_hash(CODE)
+def judge_hash(dataset: str) -> str:
+    """:func:`helpers.notebook.modules_hash` of what judges, and of what reads the data set."""
+    return modules_hash(CODE + datasets.code(dataset))
 
 
 def judge(folder: str | Path) -> tuple[list[dict], list[dict]]:
@@ -71,7 +67,7 @@ def judge(folder: str | Path) -> tuple[list[dict], list[dict]]:
         network=parameters["network"],
         depth=parameters["blocks" if parameters["network"] == "resnet" else "depth"],
         parameters=tables.options_text(parameters),
-        judge_hash=judge_hash(),
+        judge_hash=judge_hash(parameters["dataset"]),
         **{name: facts[name] for name in ("n_weights", "threads", "device", "commit", "code_hash", "seconds")},
     )
     chosen = {
@@ -137,18 +133,22 @@ def collect(
 def _is_current(folder: Path) -> bool:
     try:
         table = tables.read_table(folder / "rows.csv")
+        tables.read_table(folder / "reliability.csv", tables.CURVE_COLUMNS)
     except (FileNotFoundError, ValueError):
         return False
-    return set(table["judge_hash"]) == {judge_hash()}
+    return len(table) > 0 and set(table["judge_hash"]) == {judge_hash(table["dataset"].iloc[0])}
 
 
 def _arrays(path: Path, truth: Ground) -> tuple[list, list] | None:
     """Of a run's file, the arrays of the validation and of the judged images, in their order."""
     if not path.exists():
         return None
-    with np.load(path) as stored:
-        roles = (("validation", truth.validation), (truth.subset, truth.judged))
-        return tuple([stored[f"{role}/{t.image.name}"] for t in truths] for role, truths in roles)
+    roles = (("validation", truth.validation), (truth.subset, truth.judged))
+    try:
+        with np.load(path) as stored:
+            return tuple([stored[f"{role}/{t.image.name}"] for t in truths] for role, truths in roles)
+    except (KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} does not hold what its run says ({error}); run the training again") from error
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Iterable], truth: Ground) -> None:

@@ -44,6 +44,7 @@ __all__ = [
     "about",
     "choose_parameters",
     "classes",
+    "code",
     "downloads_folder",
     "instances",
     "known_voxels",
@@ -66,6 +67,10 @@ _SOURCES = {
     "phantom": synthetic,
     **{f"phantom-{kind}": synthetic.Shaped(kind) for kind in ("discs", "tubes", "sheets", "trees")},
 }
+
+
+# What all data sets are read with. A module that needs more than these and itself says so in its own ``CODE``.
+_CODE = ("datasets/__init__", "datasets/store", "datasets/windows")
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,6 +163,13 @@ def about(name: str) -> dict:
 def classes(name: str) -> tuple[str, ...]:
     """Classes of data set `name`, in the order of its masks."""
     return tuple(_source(name).about()["classes"])
+
+
+def code(name: str) -> tuple[str, ...]:
+    """Modules that decide what `load` gives of data set `name`: paths in this package, without their ending."""
+    source = _source(name)
+    own = source.CODE if hasattr(source, "CODE") else (f"datasets/{source.__name__.rpartition('.')[2]}",)
+    return (*_CODE, *own)
 
 
 def choose_parameters(name: str, offered: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ COMMIT = "76bdc442bbc530e6ad42d27600652b1e6bf9d80a"
 URL = f"https://raw.githubusercontent.com/{REPOSITORY}/{COMMIT}"
 WIDTH = 569
 CLASSES = ("disc",)
+CODE = ("datasets/drishti", "datasets/folder", "datasets/pictures")  # what decides its images
 PARTS = {"train": "Training", "test": "Test"}  # here, and as published
 
 

@@ -262,7 +262,11 @@ def aside(folder: Path, name: str):
     try:
         yield partial
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        for _ in range(50):  # threads that were writing when an error came may write on for a moment
+            shutil.rmtree(partial, ignore_errors=True)
+            if not partial.exists():
+                break
+            time.sleep(0.1)
 
 
 def _mine(name):

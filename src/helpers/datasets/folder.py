@@ -7,12 +7,13 @@ and name, as one of
 - ``masks/NAME.png``: one class, called *foreground* unless ``dataset.json`` names it;
 - ``masks/CLASS/NAME.png``, or ``masks/NAME_CLASS.png``: one file a class.
 
-Masks are binary (0 and one other value) or soft (up to 255, foreground above one half). An optional ``dataset.json``
-in the folder says what files cannot:
+Masks are binary: 0 and one other value, the same in all (after JPEG compression: near black or near white). An optional
+``dataset.json`` in the folder says what files cannot:
 
 - ``spacing``: nm per pixel, one number or one for each axis; without it the unit is the pixel, and that is said;
-- ``classes``, ``excludes`` (class -> classes that share no pixel with it), ``boundaries``;
-- ``masks``: ``"binary"``, ``"soft"``, or ``"nonzero"`` for encodings that differ from file to file;
+- ``classes``, ``excludes`` (class -> classes that share no pixel with it, which is checked), ``boundaries``;
+- ``masks``: ``"soft"`` where values are shares of 255 (or 65535) and foreground is above one half; ``"nonzero"`` where
+  it is whatever is above 0, as in instance maps or encodings that differ from file to file; else ``"binary"``;
 - ``absent``: ``"unknown"`` where an image without a mask of a class is not annotated for it (else it is an error);
 - ``white``: the grey value that is white, for 16-bit images of fewer bits;
 - ``title``, ``source``, ``licence``, ``citation``, ``pictures`` (false: may not be shown).
@@ -22,7 +23,6 @@ validates on the k-th; without any parts the next block is for testing, too.
 """
 
 import hashlib
-import json
 import warnings
 from pathlib import Path
 
@@ -30,13 +30,12 @@ import numpy as np
 
 from helpers.datasets import store, windows
 from helpers.datasets.fetch import sha256
+from helpers.datasets.folder_settings import SAID, check_classes, read_settings
 from helpers.datasets.pictures import SUFFIXES, foreground, mask_rule, read_mask, read_picture
 
 BLOCKS = 5
 PARTS = {"train": ("train",), "validation": ("val", "validation"), "test": ("test",)}
-KEYS = ("spacing", "classes", "excludes", "boundaries", "masks", "absent", "white")
 _WARNED = set()  # folders of which it was said that their unit is the pixel
-SAID = ("title", "source", "licence", "citation", "pictures")
 
 
 class Folder:
@@ -51,6 +50,12 @@ class Folder:
     settings : dict, optional
         What ``dataset.json`` would say; the file is then not looked for.
     """
+
+    CODE = (
+        "datasets/folder",
+        "datasets/folder_settings",
+        "datasets/pictures",
+    )  # what decides its images, for `helpers.datasets.code`
 
     def __init__(self, path: Path, name: str | None = None, settings: dict | None = None):
         self.path = Path(path).absolute()
@@ -103,7 +108,7 @@ class Folder:
             return path
         parts, classes = self._scan(settings)
         rule, spatial = self._check(parts, settings)
-        scale = _per_axis(settings.get("spacing", "pixel"), spatial)
+        scale = _per_axis(settings.get("spacing", "pixel"), spatial, self.path / "dataset.json")
 
         def fill(root):
             for role, images in parts.items():
@@ -112,6 +117,7 @@ class Folder:
                     raw = _whitened(read_picture(image), settings.get("white"), image)
                     nothing = np.zeros(raw.shape[1:], bool)
                     drawn = {c: foreground(read_mask(masks[c]), rule) if masks[c] else nothing for c in classes}
+                    _require_apart(drawn, about["excludes"], masks)
                     annotated = {c: np.full(raw.shape[1:], masks[c] is not None) for c in classes}
                     raw = raw[0] if len(raw) == 1 else raw
                     store.write_volume(
@@ -140,22 +146,7 @@ class Folder:
         return read
 
     def _read_settings(self):
-        if self._settings is not None:
-            return self._settings
-        file = self.path / "dataset.json"
-        if not file.is_file():
-            return {}
-        try:
-            settings = json.loads(file.read_text(encoding="utf-8"))
-            unknown = [key for key in settings if key not in KEYS + SAID]
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{file} is not a JSON object: {error}") from error
-        if unknown:
-            raise ValueError(f"{file} has unknown keys {', '.join(unknown)}; it may have {', '.join(KEYS + SAID)}")
-        for key, allowed in (("masks", ("binary", "soft", "nonzero")), ("absent", ("unknown",))):
-            if settings.get(key, allowed[0]) not in allowed:
-                raise ValueError(f"{key} of {file} is {settings[key]!r}; expected {' or '.join(allowed)}")
-        return settings
+        return read_settings(self.path / "dataset.json") if self._settings is None else self._settings
 
     def _scan(self, settings):
         """Role -> (name, image, class -> mask or None) of each image, and the classes."""
@@ -180,6 +171,7 @@ class Folder:
             if named and sorted(named) != classes:
                 raise ValueError(f"{self.path}: dataset.json has classes {named}, the masks {classes}")
             classes, alias = list(named or classes), {}
+        check_classes(self.path / "dataset.json", settings, classes)
         parts, without = {}, []
         for role, (images, masks, loose) in found.items():
             masks = {alias.get(c, c): of for c, of in masks.items()}
@@ -221,7 +213,7 @@ class Folder:
                 "dataset.json"
             )
         ((_, spatial),) = kinds
-        return settings.get("masks") or mask_rule(values, dtypes), spatial
+        return mask_rule(values, dtypes, settings.get("masks")), spatial
 
 
 def split_names(parts: dict[str, list[str]], split: int) -> dict[str, list[str]]:
@@ -290,17 +282,33 @@ def _masks_by_class(folder, images):
     return masks, loose
 
 
-def _per_axis(spacing, spatial):
+def _per_axis(spacing, spatial, file):
     spacing = 1.0 if spacing == "pixel" else spacing
     values = [spacing] * spatial if isinstance(spacing, (int, float)) else list(spacing)
-    if len(values) != spatial or not all(isinstance(v, (int, float)) and 0 < v < 1e9 for v in values):
-        raise ValueError(f'spacing is {spacing!r}; expected nm per pixel, one number or {spatial}, or "pixel"')
+    if len(values) != spatial:
+        raise ValueError(f"spacing of {file} is {spacing!r}; expected nm per pixel, one number or {spatial}")
     return tuple(float(v) for v in values)
+
+
+def _require_apart(drawn, excludes, masks):
+    """Raise unless the masks of classes that exclude each other share no pixel."""
+    for one, others in excludes.items():
+        for other in others:
+            shared = np.count_nonzero(drawn[one] & drawn[other])
+            if shared:
+                raise ValueError(
+                    f"{masks[one]} and {masks[other]} share {shared} pixels, {shared / drawn[one].sum():.2%} of {one} "
+                    f"and {shared / drawn[other].sum():.2%} of {other}, but dataset.json says that {one} excludes "
+                    f"{other}: take that out of excludes, or make the masks disjoint"
+                )
 
 
 def _whitened(raw, white, file):
     if white is None:
         return raw
-    if not isinstance(white, int) or not 0 < white <= np.iinfo(raw.dtype).max or raw.max() > white:
-        raise ValueError(f"white is {white!r}, and {file.name} has greys up to {raw.max()} ({raw.dtype})")
+    if not raw.max() <= white <= np.iinfo(raw.dtype).max:
+        raise ValueError(
+            f"white of {file.parent.parent} is {white!r}, and {file.name} has greys up to {raw.max()} ({raw.dtype}); "
+            f"expected {raw.max()} to {np.iinfo(raw.dtype).max}"
+        )
     return (raw.astype(np.uint32) * np.iinfo(raw.dtype).max // white).astype(raw.dtype)

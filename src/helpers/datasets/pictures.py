@@ -1,5 +1,6 @@
 """Image files of any origin (PNG, TIFF, JPEG) to arrays: pictures of one or several channels, and masks."""
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def read_mask(path: Path) -> np.ndarray:
     Raises
     ------
     ValueError
-        Not a readable image, a colour one, or one of floats other than whole numbers.
+        Not a readable image, a colour one, one of floats other than whole numbers, or of values below 0.
     """
     array, channels = _read(path)
     if channels:
@@ -50,41 +51,80 @@ def read_mask(path: Path) -> np.ndarray:
             raise ValueError(f"{path} is a colour picture; expected a mask of one channel, one file a class")
         array = colours[0]
     if array.dtype.kind == "f":
-        if (array != np.floor(array)).any() or array.min() < 0:
+        if (array != np.floor(array)).any() or array.max() >= 2**32:
             raise ValueError(f"{path} holds fractions ({array.dtype}); expected whole numbers such as 0 and 255")
+    if array.min() < 0:
+        raise ValueError(f"{path} holds {array.min()} ({array.dtype}); expected no value below 0")
+    if array.dtype.kind == "f":
         array = array.astype(np.uint32)
     return array
 
 
-def mask_rule(values: Mapping[Path, np.ndarray], dtypes: Mapping[Path, np.dtype]) -> str:
+def mask_rule(values: Mapping[Path, np.ndarray], dtypes: Mapping[Path, np.dtype], declared: str | None = None) -> str:
     """How masks are encoded, from the values that occur in each of them.
 
     - ``"binary"``: 0 and one other value, the same in all: foreground is ``> 0``;
-    - ``"soft"``: more values, of 8 or 16 bits, bright where there is any: foreground is above half of white.
+    - ``"soft"``: foreground is above half of white. More than two values are that only where it is declared, for maps
+      of instances or classes may be as bright; but a binary mask saved as JPEG is taken, too: within a quarter of
+      black or of white throughout, bright where there is any, and beside lossless masks of 0 and one bright value.
+    - ``"nonzero"``, where declared: foreground is ``> 0``, whatever the values.
+
+    Parameters
+    ----------
+    values, dtypes : dict from Path
+        Of each mask: the values that occur, in order, and its pixel type.
+    declared : str, optional
+        The rule that the reader states; values that contradict it are refused.
 
     Raises
     ------
     ValueError
-        Neither: the files and their values are listed.
+        No rule fits: the files and their values are listed.
     """
     above_zero = {int(v) for found in values.values() for v in found if v}
+    if declared == "nonzero":
+        return declared
+    if declared == "soft":
+        odd = [p for p in values if dtypes[p] not in (bool, np.uint8, np.uint16)]
+        if odd or (above_zero and not any(_bright(values[p], dtypes[p]) for p in values)):
+            raise ValueError(
+                f"masks are said to be soft, but {'are not of 8 or 16 bits' if odd else 'none is above half of white'} "
+                f"({_listed(odd or list(values), values)}). Scale them to 0 to 255 (or to 65535 in 16 bits); masks of "
+                '0 and one other value are "binary"'
+            )
+        return declared
     if len(above_zero) <= 1:
         return "binary"
-    odd = []
-    for path, found in values.items():
-        brightest, kind = int(found.max()), np.dtype(dtypes[path])
-        if brightest and (kind not in (np.uint8, np.uint16) or 2 * brightest <= np.iinfo(kind).max):
-            odd.append((path, found))
-    if not odd:
+    blurred = [p for p in values if declared is None and _is_blurred(p, values[p], dtypes[p])]
+    sharp = [p for p in values if p not in blurred]
+    occurs = Counter(int(v) for p in sharp for v in values[p] if v)
+    if len(occurs) <= 1 and all(_bright(values[p], dtypes[p]) for p in sharp if values[p].any()):
         return "soft"
-    listed = "; ".join(
-        f"{path.parent.name}/{path.name}: {', '.join(map(str, found[:10]))}{', …' if len(found) > 10 else ''}"
-        for path, found in odd[:10]
-    )
+    usual = {0, *(v for v, _ in occurs.most_common(1))}
+    odd = [p for p in sharp if not usual.issuperset(values[p].tolist())] or sharp
     raise ValueError(
-        f"{len(odd)} masks with unexpected values (the first ten: {listed}). Expected 0 and one other value, the same "
-        'in all, or soft masks of 0 to 255. If every value above 0 is foreground, say "masks": "nonzero" in '
-        "dataset.json; a map of several classes belongs in one file a class"
+        f"{len(odd)} masks with unexpected values (the first ten: {_listed(odd, values)}). Expected 0 and one other "
+        f"value, the same in all {len(values)} (most have {', '.join(map(str, sorted(usual)))}). In dataset.json, say "
+        '"masks": "nonzero" if every value above 0 is foreground, or "masks": "soft" if the values are shares of 255 '
+        "and foreground is above one half; a map of several classes belongs in one file a class"
+    )
+
+
+def _bright(found, dtype):
+    return np.dtype(dtype).kind == "b" or 2 * int(found.max()) > np.iinfo(dtype).max
+
+
+def _is_blurred(path, found, dtype):
+    """Whether values are those of a black and white picture after lossy compression (as of quality 75 or more)."""
+    if path.suffix.lower() not in (".jpg", ".jpeg") or dtype != np.uint8:
+        return False
+    return bool(found.any() and _bright(found, dtype) and ((found < 64) | (found > 191)).all())
+
+
+def _listed(paths, values):
+    return "; ".join(
+        f"{p.parent.name}/{p.name}: {', '.join(map(str, values[p][:10]))}{', …' if len(values[p]) > 10 else ''}"
+        for p in paths[:10]
     )
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers.datasets.fetch import aside, cache_folder
+from helpers.datasets.transfer import NoRoom, require_room
 
 LAYOUT = 2  # a store of another layout is written anew
 
@@ -156,6 +157,8 @@ def write(path: Path, about: dict, hashes: dict[str, str], fill: Callable) -> No
             attributes = {"name": path.stem, **about, "layout": LAYOUT, "sha256": hashes}
             fill(zarr.create_group(partial / "new", zarr_format=3, attributes=attributes))
             _into_place(partial, path, hashes)
+    except NoRoom:
+        raise
     except OSError as error:
         raise OSError(
             f"cannot write {path.name} to {path.parent}: {error}. Set HELPERS_PREPARED to a folder that can "
@@ -221,10 +224,17 @@ def write_volume(
         Objects numbered from 1, of shape S; 0 is none of them.
     unit : str or None
         Of `scale`; None where the size of a pixel is not known.
+
+    Raises
+    ------
+    OSError
+        There is surely no room for it: less than half of what its intensities take. The message says how much is
+        missing.
     """
     from zarr.codecs import ZstdCodec
 
     raw = np.ascontiguousarray(raw)
+    require_room(Path(root.store.root), raw.nbytes // 2, "HELPERS_PREPARED")  # intensities compress to more than that
     chunks, shards = (chunks, None) if chunks else blocks(raw.shape[-len(axes) :])
     space = {"type": "space", **({"unit": unit} if unit else {})}
 

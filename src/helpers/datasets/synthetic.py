@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
+CODE = ("datasets/synthetic", "phantom")  # what decides its images, for `helpers.datasets.code`
 FIELD, SPACING = 1024, 4.6  # pixels, nm
 IMAGES = {"train": 8, "validation": 3, "test": 3}
 SPLITS = 5
@@ -69,6 +70,8 @@ class Shaped:
     kind : str
         Shape of the objects, one of `helpers.phantom_shapes.RADIUS`.
     """
+
+    CODE = (*CODE, "phantom_shapes")
 
     def __init__(self, kind: str):
         self.kind = kind

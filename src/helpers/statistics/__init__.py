@@ -1,8 +1,9 @@
 """Comparisons of objectives on a tidy table: means, paired differences, intervals, tests and verdicts.
 
-The unit of replication is the seed; where splits are crossed with seeds, each (split, seed) is a unit of its own.
-Images are crossed with seeds, not nested in them: each unit's images are averaged first, and only units vary in an
-interval or a test. What is said holds for the images and the specimen that were judged, and for no population of them.
+The unit of replication is the seed; where splits are crossed with seeds, each (split, seed) is a unit of its own, and
+splits are fixed: intervals are for those that were run. Images are crossed with seeds, not nested in them: each unit's
+images are averaged first, and only units vary in an interval or a test. What is said holds for the images and the
+specimen that were judged, and for no population of them.
 Every function takes rows as in :mod:`helpers.tables`, or a table that another function here made of them.
 """
 

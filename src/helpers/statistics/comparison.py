@@ -31,8 +31,9 @@ def compare(
     """Every objective against the reference, on one metric that was named before it was looked at.
 
     Per unit (see the module's description), the paired difference is averaged over images; over units follow a t
-    interval and an exact sign-flip test (two-sided, of the mean, over all 2^n flips), whose p values are corrected by
-    :func:`holm` over all rows of the result that have one. The verdict:
+    interval (with splits: of these splits, its variance that within them, two seeds of each at least) and an exact
+    sign-flip test (two-sided, of the mean, over all 2^n flips), whose p values are corrected by :func:`holm` over all
+    rows of the result that have one. The verdict:
 
     - *equivalent* where the whole interval lies inside ±margin;
     - else *better* or *worse* where the interval excludes 0 and the corrected p is under 1 - level;
@@ -83,8 +84,8 @@ def compare(
         values = units["difference"].dropna().to_numpy()
         counted = units[units["difference"].notna()]
         low, high, p = np.nan, np.nan, np.nan
-        if len(values) >= MINIMUM_SEEDS:
-            low, high = _t_interval(values, level)
+        if len(values) >= MINIMUM_SEEDS and counted.groupby("split").size().min() >= 2:
+            low, high = _t_interval(values, counted["split"].to_numpy(), level)
             p = _sign_flip(values) if len(values) <= MAXIMUM_EXACT else np.nan
         result.append(
             {
@@ -165,11 +166,17 @@ def summary(table, metric: str, reference: str | None = "bce", *, missing: str =
     return result.reset_index()
 
 
-def _t_interval(values: np.ndarray, level: float) -> tuple[float, float]:
-    """Student's interval of the mean; of no width where all values agree."""
+def _t_interval(values: np.ndarray, splits: np.ndarray, level: float) -> tuple[float, float]:
+    """Student's interval of the mean over units, for the splits that there are; of no width where all values agree.
+
+    Splits are not drawn from a population that is asked about, so what lies between them is no error: the variance is
+    pooled within them, with as many degrees of freedom as units less splits.
+    """
     from scipy import stats
 
-    half = stats.t.ppf(0.5 + level / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    within = [values[splits == split] - values[splits == split].mean() for split in np.unique(splits)]
+    freedom = len(values) - len(within)
+    half = stats.t.ppf(0.5 + level / 2, freedom) * np.sqrt((np.concatenate(within) ** 2).sum() / freedom / len(values))
     return values.mean() - half, values.mean() + half
 
 
@@ -195,6 +202,8 @@ def _verdict(row, direction: int) -> tuple[str, str]:
     n, alpha = row["n_units"], 1 - row["level"]
     if n < MINIMUM_SEEDS:
         return "undecided", f"{counted_units(row)}; an interval needs {MINIMUM_SEEDS}"
+    if np.isnan(row["low"]):
+        return "undecided", f"{counted_units(row)}; an interval needs two seeds of every split"
     interval = f"the {100 * row['level']:g} % interval"
     if -row["margin"] <= row["low"] and row["high"] <= row["margin"]:
         return "equivalent", f"{interval} lies within ±{row['margin']:g}"

@@ -70,6 +70,8 @@ def caveat(comparison) -> str:
     alpha, units = 1 - most["level"], int(most["n_units"])
     if number * 2.0 ** (1 - units) >= alpha:
         text += f" Over so many comparisons no p of {units} units can be low enough to call one better or worse."
+    if most["n_splits"] > 1:
+        text += " Intervals are for these splits, which share images: they hold seeds apart, not specimens."
     few = int((comparison["n_units"] < MINIMUM_SEEDS).sum())
     if few:
         text += (

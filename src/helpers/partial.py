@@ -7,6 +7,7 @@ mistake. Choices come from a seed alone, and are nested: with the same seed, wha
 of what a larger one does.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -32,9 +33,9 @@ def training_images(
     share : float
         Of the blocks, how many are annotated; with one class a block, of those of `target`.
     target : str
-        The class that is asked about; it matters with one class a block only.
+        The class that is asked about, with one class a block; empty for the first.
     block : int
-        Side of a block in voxels.
+        Side of a block in voxels; it divides the images' sides.
     seed : int
 
     Returns
@@ -45,12 +46,22 @@ def training_images(
     Raises
     ------
     ValueError
-        An option out of range, or nothing left that is annotated.
+        An option out of range or without a meaning here; a block that does not divide the images.
     """
     if annotated not in ANNOTATED:
         raise ValueError(f"annotated is {annotated!r}; expected one of {', '.join(ANNOTATED)}")
+    if not 0 < share <= 1:
+        raise ValueError(f"share is {share!r}; expected above 0, where nothing would be learnt, and at most 1")
+    if annotated == "all" and target:
+        raise ValueError(f"target is {target!r}, and annotated is 'all', where no class is apart; leave target empty")
     if annotated == "all" and share == 1:
         return data.train
+    for image in data.train:
+        if block < 1 or any(n % block for n in image.masks.shape[1:]):
+            raise ValueError(
+                f"block is {block}, and image {image.name} has {image.masks.shape[1:]} voxels; expected a divisor"
+            )
+    target = target or data.classes[0]
     settings = {"excludes": about(data.name)["excludes"], "block": block, "seed": seed}
     if annotated == "all":
         images = label_fraction(data.train, data.classes, share, **settings)
@@ -58,9 +69,7 @@ def training_images(
         images = one_class_each(
             data.train, data.classes, others=annotated, target=target, target_fraction=share, **settings
         )
-    if not (found := annotated_units(images, block)):
-        raise ValueError(f"share is {share!r}: no block is annotated, so there is nothing to learn from")
-    return found
+    return annotated_units(images, block)
 
 
 def units(images: Sequence[Image], block: int | None) -> Iterator[tuple[int, tuple[slice, ...]]]:
@@ -197,8 +206,9 @@ def annotated_units(images: Sequence[Image], block: int | None = 64) -> tuple[Im
     """Each unit in which something is known as an image of its own, named after its corner: ``"i/3@64,0"``.
 
     So a training draws no crop without labels, and sees nothing beyond what was annotated, as with crops that were
-    annotated one by one. Each class's units are drawn alike often, whatever their number: those of a class with fewer
-    annotated units stand several times in what is returned, in whole copies as near to that as can be.
+    annotated one by one. Units that were annotated for the same classes are a group, and all groups are drawn alike
+    often: the units of a smaller group stand several times in what is returned, each as often as any other of its
+    group or once less, until there are as many as in the largest.
     """
     found: dict[tuple[bool, ...], list[Image]] = {}
     for number, window in units(images, block):
@@ -211,7 +221,7 @@ def annotated_units(images: Sequence[Image], block: int | None = 64) -> tuple[Im
         masks, known = (np.asarray(labels[where]) for labels in (image.masks, image.known))
         found.setdefault(of, []).append(Image(name, image.raw[where], masks, annotated, known, image.spacing))
     most = max(map(len, found.values()), default=0)
-    return tuple(unit for mine in found.values() for unit in mine * max(round(most / len(mine)), 1))
+    return tuple(unit for mine in found.values() for unit in itertools.islice(itertools.cycle(mine), most))
 
 
 def annotate_only(
