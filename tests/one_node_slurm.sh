@@ -20,7 +20,10 @@ within() {
   done
 }
 
-installed() { command -v munged slurmctld slurmd sbatch squeue >/dev/null; }
+installed() {
+  local name
+  for name in munged slurmctld slurmd sbatch srun squeue scancel sinfo; do command -v "$name" >/dev/null || return; done
+}
 
 install() {
   installed && return
@@ -41,7 +44,8 @@ start() {
   installed || fail "SLURM is not installed: run '$0 install' first"
   [ ! -e "$folder" ] || fail "$folder exists; expected the path of a folder to be made"
   # Another SLURM's settings would win, and jobs of a test do not belong in its queue.
-  [ ! -e /etc/slurm/slurm.conf ] || fail "this machine has a SLURM of its own (/etc/slurm/slurm.conf)" 3
+  [ ! -e "${SLURM_CONF:-/etc/slurm/slurm.conf}" ] ||
+    fail "this machine has a SLURM of its own (${SLURM_CONF:-/etc/slurm/slurm.conf})" 3
   if alive "$LINK/slurmctld.pid"; then  # a link that a killed test left behind is replaced
     fail "another SLURM runs here; stop it first: '$0 stop $(readlink "$LINK")'"
   fi
@@ -95,7 +99,7 @@ CONF
   munged --force --key-file="$folder/munge.key" --socket="$folder/munge.socket" --pid-file="$folder/munged.pid" \
     --log-file="$folder/log/munged.log" --seed-file="$folder/munge.seed" 2>"$folder/log/munged.start"
   { slurmctld -c -f "$folder/slurm.conf" && slurmd -f "$folder/slurm.conf"; } 2>&1 || fail "SLURM's daemons do not start"
-  within 30 idle || fail "the node is not idle after 30 s: $(sinfo --noheader --format='%T %E' 2>&1; tail -n 5 "$folder"/log/*)"
+  within 60 idle || fail "the node is not idle after 60 s: $(sinfo --noheader --format='%T %E' 2>&1; tail -n 5 "$folder"/log/*)"
   trap - EXIT
 }
 
@@ -111,7 +115,7 @@ stop() {
   if [ "$(readlink "$LINK")" = "$folder" ]; then
     if alive "$folder/slurmctld.pid"; then
       timeout 10 scancel --quiet --user=root || true
-      within 20 no_jobs || echo "one_node_slurm: jobs are left after 20 s: $(timeout 10 squeue --noheader 2>&1)" >&2
+      within 60 no_jobs || echo "one_node_slurm: jobs are left after 60 s: $(timeout 10 squeue --noheader 2>&1)" >&2
     fi
     rm "$LINK"
   fi
