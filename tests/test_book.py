@@ -83,7 +83,7 @@ def test_results_prose_types_no_number(root):
 
 
 def in_contents(folder: Path) -> list[str]:
-    """Files of a book's contents, without their ending. A page of a study that is not published yet is not among them."""
+    """Files of a book's contents, without their ending; pages of studies that are not published yet are not there."""
     text = (folder / "_toc.yml").read_text()
     return re.findall(r"(?:file|root): (\S+)", text)
 
