@@ -64,19 +64,20 @@ def shared(tmp_path_factory, name: str, make: Callable[[Path], None]) -> Path:
     return base / name
 
 
+def copy_project(root: Path, folder: Path) -> None:
+    """The project's files, and the tiny study among its studies."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.run(listed, cwd=root, capture_output=True, text=True, check=True).stdout.split("\0"):
+        if name and (root / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(root / name, folder / name, follow_symlinks=False)
+    (folder / "studies" / "tiny.yml").write_text(TINY)
+
+
 @pytest.fixture(scope="session")
 def project_copy(root, tmp_path_factory) -> Path:
     """The project's files in a folder of their own, where a test may change them."""
-
-    def make(folder: Path) -> None:
-        listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-        for name in subprocess.run(listed, cwd=root, capture_output=True, text=True, check=True).stdout.split("\0"):
-            if name and (root / name).exists():
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(root / name, folder / name, follow_symlinks=False)
-        (folder / "studies" / "tiny.yml").write_text(TINY)
-
-    return shared(tmp_path_factory, "project", make)
+    return shared(tmp_path_factory, "project", lambda folder: copy_project(root, folder))
 
 
 @pytest.fixture(scope="session")

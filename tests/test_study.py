@@ -120,12 +120,45 @@ def test_every_study_that_is_shipped_can_be_read(monkeypatch):
         ("primary: voi", "primary: sharpness", "line 16: primary: metric is 'sharpness'; expected one of iou"),
         ("    classes: tubes", "    reference: dice", "line 17: reference is 'dice'; part first compares bce, voxels"),
         ("  second: {", "  se-cond: {", "the part 'se-cond'; expected a name of letters"),
-        ("objectives: [bce]", "objectives: []", "part second has no objective; expected at least one of bce"),
+        ("objectives: [bce]", "objectives: []", r"objectives of part second is \[\]; expected names, of bce"),
+        ("objectives: [bce]", "objectives: 3", "objectives of part second is 3; expected names"),
+        ("objectives: [bce]", "objectives: bce", "objectives of part second is 'bce'; expected names"),
+        ("objectives: [bce]", "objectives: {bce: hello}", "bce of part second is 'hello'; expected names, each with"),
+        ("objectives: [bce]", 'objectives: {"my loss": {loss: bce}}', "the objective 'my loss'; expected a name of"),
+        ("objectives: [bce]", "objectives: {bce: {steps: 7}}", "bce sets 'steps' for itself; objectives of a part may"),
+        ("objectives: [bce]", "objectives: {bce: {network: resnet}}", "bce sets 'network' for itself"),
+        ("seeds: [0]", "seeds: [-1]", r"seeds: expected a list of different whole numbers, not \[-1\]"),
+        ("search: {}", "search: {steps: 5000}", "search sets 'steps', which is the same for every search"),
+        ("search: {}", "search:", "search of part second is None; expected names, each with a value, or {}"),
+        ("search: {}", "search: true", "search of part second is True"),
+        (
+            'parameters: {steps: 6, depth: 2, classes: "mitochondria,tubes"}',
+            "parameters: [a]",
+            "parameters of part second is",
+        ),
+        ("    vary: {depth: [2, 3]}", "    vary: [depth]", "vary of part first is .'depth'.; expected names"),
+        ("depth: [2, 3]", "dataset: [phantom, nowhere]", "line 9: dataset: unknown data set 'nowhere'"),
+        ("depth: [2, 3]", 'classes: ["mitochondria,tubes", nuclei]', "line 9: class 'nuclei': phantom has membranes"),
+        ("depth: [2, 3]", "split: [0, -1]", "line 9: split is -1; expected a whole number from 0"),
+        ("      steps: 6", "      steps: -5", "line 13: steps is -5; expected a whole number of at least 1"),
+        ("      steps: 6", "      network: vit", "line 13: network is 'vit'; expected one of unet, resnet"),
+        ("      steps: 6", "      target: nuclei", "line 13: target is 'nuclei'; expected one of mitochondria, tubes"),
+        ("      steps: 6", "      annotated: some", "line 13: annotated is 'some'; expected one of all, discarded"),
+        ("    primary: voi", "    margin: big", "line 16: margin is 'big'; expected a number of at least 0"),
+        ("    primary: voi", "    margin: -1", "line 16: margin is -1; expected a number of at least 0"),
+        ("primary: voi", "primary: area_ratio_tuned", "line 16: primary is 'area_ratio_tuned', of which neither more"),
+        (
+            "    classes: tubes",
+            "    classes: nuclei",
+            "classes names 'nuclei'; part first trains on mitochondria, tubes",
+        ),
+        ("      bce:\n", "      dice:\n", "reference is 'bce'; part first compares dice, voxels"),
+        ("    seeds: [0, 1, 2]", "    seeds: [0, 1, 2]\n    seeds: [3]", "is no YAML: 'seeds' stands twice"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(folder, old, new, says):
     assert TEXT.count(old) >= 1
-    with pytest.raises(ValueError, match="studies/made.yml.*" + says):
+    with pytest.raises(ValueError, match="(?s)studies/made.yml.*" + says):
         read(folder, TEXT.replace(old, new, 1))
 
 

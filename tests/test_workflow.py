@@ -81,7 +81,7 @@ SMALL = "{dataset: phantom, classes: mitochondria, steps: 6, batch: 2, patch: 32
 
 def test_runs_that_two_studies_share_are_run_once(study):
     """Whatever the studies call them, and whether they say a default or not."""
-    named = "objectives: {masks: {loss: bce, foreground: 0.0}, both: {loss: hot_distance}}\nreference: masks"
+    named = "objectives: {masks: {loss: bce, gamma: 2.0}, both: {loss: hot_distance}}\nreference: masks"
     folder = study("other", f"study: other\nannouncement: ''\n{named}\nseeds: [0, 1]\nparameters: {SMALL}\n")
     assert planned(folder, "--config", "study=other")["train"] == 2, "of four runs, those of seed 0 are there"
 
@@ -130,7 +130,7 @@ def test_parameters_of_one_objective_and_any_number_reach_the_notebook(tiny_stud
     assert json.loads(rows.loc["bce", "options"])["positive_weight"] == 2.0
     assert json.loads(rows.loc["focal", "options"])["gamma"] == 1.0
     pages = tiny_study / "build/own/book/_build/html/runs"
-    assert (pages / "own-main-focal.html").is_file() and not (pages / "own-main-bce.html").exists()
+    assert (pages / "own-main-run-focal.html").is_file() and not (pages / "own-main-run-bce.html").exists()
 
 
 def test_publishing_puts_the_study_into_the_book_and_refuses_a_quick_one(tiny_study, tmp_path):
@@ -169,7 +169,7 @@ def test_publishing_puts_the_study_into_the_book_and_refuses_a_quick_one(tiny_st
     shown = [line.strip("| ").split(" | ") for line in (lines[2], *lines[4:6])]
     assert shown == [row.split(",") for row in verdicts.splitlines()] and lines[6] == "<!-- end -->"
     made = {path.name for path in (book / "runs").iterdir()} - before
-    assert made == {f"tiny-main{name}.ipynb" for name in ("", "-download", "-targets", "-bce")}
+    assert made == {f"tiny-main{name}.ipynb" for name in ("", "-download", "-targets", "-run-bce")}
     results = tiny_study / "build/tiny/main/analysis"
     assert (book / "results/tiny/main/rows.csv").read_bytes() == (results / "rows.csv").read_bytes()
     assert "../runs/tiny-main.ipynb::sentence" in (book / "results/tiny.md").read_text()
@@ -180,7 +180,7 @@ def test_publishing_puts_the_study_into_the_book_and_refuses_a_quick_one(tiny_st
         if c["file"] == "results/tiny"
     )
     assert [section["file"] for section in chapter["sections"]] == [
-        f"runs/tiny-main{name}" for name in ("", "-download", "-targets", "-bce")
+        f"runs/tiny-main{name}" for name in ("", "-download", "-targets", "-run-bce")
     ]
     headings = [json.loads(p.read_text())["cells"][0]["source"][0] for p in (book / "runs").glob("tiny-*.ipynb")]
     assert len(set(headings)) == len(headings)

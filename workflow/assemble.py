@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import yaml
@@ -42,50 +42,53 @@ def main() -> None:
 def put(study: str, results: Path, parts: Sequence[str], runs: Sequence[str], book: Path) -> None:
     """Put a study into a book, in the place of what it held of that study before.
 
-    - ``runs/STUDY-PART.ipynb``, ``runs/STUDY-PART-NOTEBOOK.ipynb`` and ``runs/STUDY-PART-OBJECTIVE.ipynb``: its
+    - ``runs/STUDY-PART.ipynb``, ``runs/STUDY-PART-NOTEBOOK.ipynb`` and ``runs/STUDY-PART-run-OBJECTIVE.ipynb``: its
       executed notebooks;
     - ``results/STUDY/PART/``: its tables and figures, and the study's learning rates in ``results/STUDY/rates.csv``;
     - ``results/STUDY.md``: its page, unless there is one already; and all of that in the contents.
+
+    Everything is read before anything in the book is changed.
     """
-    for old in (book / "runs").glob(f"{study}-*.ipynb"):
-        old.unlink()
-    shutil.rmtree(book / "results" / study, ignore_errors=True)
-    (book / "runs").mkdir(exist_ok=True)
-    sections = []
+    pages, files = {}, {}
     for part in parts:
-        folder = book / "results" / study / part
-        folder.mkdir(parents=True)
         for notebook in sorted((results / part / "notebooks").glob("*.ipynb"), key=lambda p: p.stem != "analysis"):
             name = f"{study}-{part}" + ("" if notebook.stem == "analysis" else f"-{notebook.stem}")
-            title = f"{study}, {part}: {notebook.stem}"
-            sections.append(_page(notebook, book / "runs" / f"{name}.ipynb", title))
-            _copy_results(results / part / notebook.stem, folder)
+            pages[name] = normalised(notebook.read_text(), f"{study}, {part}: {notebook.stem}")
+            for path, place in _results(results / part / notebook.stem):
+                if (target := Path(part) / place) in files:
+                    sys.exit(f"{target} is written by two notebooks of {study}; rename one of the two files")
+                files[target] = path.read_bytes()
     if (results / "rates.csv").is_file():
-        shutil.copy2(results / "rates.csv", book / "results" / study)
+        files[Path("rates.csv")] = (results / "rates.csv").read_bytes()
     for entry in runs:
         path, _, name = entry.partition("=")
-        sections.append(_page(Path(path), book / "runs" / f"{study}-{name}.ipynb", f"{study}, a run: {name}"))
+        part, _, objective = name.partition("-")
+        text = normalised(Path(path).read_text(), f"{study}, {part}, a run: {objective}")
+        pages[f"{study}-{part}-run-{objective}"] = text
+
+    (book / "runs").mkdir(exist_ok=True)
+    for old in (book / "runs").glob(f"{study}-*.ipynb"):  # names hold no hyphen, so no other study's begin like that
+        old.unlink()
+    shutil.rmtree(book / "results" / study, ignore_errors=True)
+    for name, text in pages.items():
+        (book / "runs" / f"{name}.ipynb").write_text(text)
+    for place, content in files.items():
+        target = book / "results" / study / place
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
     page = book / "results" / f"{study}.md"
     if not page.exists():
         page.write_text(TEMPLATE.read_text().replace("STUDY", study).replace("PART", parts[0]))
-    _enter(study, sections, book / "_toc.yml")
+    _enter(study, [{"file": f"runs/{name}"} for name in pages], book / "_toc.yml")
 
 
-def _page(source: Path, target: Path, title: str) -> dict[str, str]:
-    target.write_text(normalised(source.read_text(), title))
-    return {"file": f"runs/{target.stem}"}
-
-
-def _copy_results(source: Path, target: Path) -> None:
-    for path in sorted(source.rglob("*")) if source.is_dir() else ():
-        place = target / path.relative_to(source)
-        if path.is_file() and path.suffix in KINDS and not any(part.startswith(".") for part in place.parts):
-            if any(parent.suffix == ".zarr" for parent in path.parents):
-                continue
-            if place.exists():
-                sys.exit(f"{place} is written by two notebooks of one part; rename one of the two files")
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(path, place)
+def _results(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Files that are for readers, and their place in the folder."""
+    for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+        place = path.relative_to(folder)
+        hidden = any(part.startswith(".") or part.endswith(".zarr") for part in place.parts)
+        if path.is_file() and path.suffix in KINDS and not hidden:
+            yield path, place
 
 
 def _enter(study: str, sections: list[dict[str, str]], path: Path) -> None:

@@ -85,7 +85,7 @@ def took(path: Path) -> float | None:
     """Seconds that an executed notebook took; None where it does not say."""
     try:
         return json.loads(path.read_text())["metadata"]["papermill"]["duration"]
-    except (KeyError, ValueError):
+    except (KeyError, TypeError, ValueError):
         return None
 
 

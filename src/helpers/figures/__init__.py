@@ -4,6 +4,8 @@
 """
 
 from helpers.figures import words
+from helpers.figures.lines import against, beside
+from helpers.figures.objects import coloured
 from helpers.figures.pictures import (
     FALSE_NEGATIVE,
     FALSE_POSITIVE,
@@ -27,7 +29,10 @@ __all__ = [
     "STYLES",
     "TRIVIAL",
     "Crop",
+    "against",
+    "beside",
     "colour",
+    "coloured",
     "comparison",
     "curves",
     "cuts",

@@ -268,7 +268,7 @@ def depth_curve(points, fits, x: str, metric: str, metric_label: str) -> Figure:
 
 def _dots(axis, x, y, objective: str, *, size: float) -> None:
     tint, marker = style(objective)
-    size *= {"^": 1.3, "v": 1.3, "P": 1.4, "X": 1.4, "D": 0.85}.get(marker, 1)  # alike in area
+    size *= {"^": 1.3, "v": 1.3, "P": 1.4, "X": 1.4, "D": 0.85, "*": 1.8}.get(marker, 1)  # alike in area
     axis.plot(x, y, marker, color=tint, ms=size, mec="white", mew=0.4, alpha=0.9, zorder=3)
 
 

@@ -8,6 +8,7 @@ Every function takes rows as in :mod:`helpers.tables`, or a table that another f
 """
 
 from helpers.statistics.comparison import MARGIN, VERDICTS, compare, holm, summary
+from helpers.statistics.questions import SECOND, answer, ask
 from helpers.statistics.table import (
     METRICS,
     READINGS,
@@ -31,7 +32,10 @@ __all__ = [
     "METRICS",
     "MINIMUM_SEEDS",
     "READINGS",
+    "SECOND",
     "VERDICTS",
+    "answer",
+    "ask",
     "caveat",
     "check",
     "collapsed",

@@ -28,6 +28,7 @@ METRICS = {
     "brier": ("Brier score", -1),
     "confidence_foreground": ("confidence on foreground", 1),
     "confidence_background": ("confidence on background", 1),
+    "auroc": ("AUROC", 1),
 }
 READINGS = {
     "natural": "at the natural cut",

@@ -1,0 +1,77 @@
+"""Parts of studies that were never trained: networks of random weights, made scores, and a tiny FIB-25."""
+
+import json
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from helpers import checkpoints, datasets, models, objectives, runs
+from helpers.datasets import fib25, store
+
+FACTS = {"learning_rate": 1e-3, "n_weights": 9, "threads": 1, "device": "cpu", "commit": "made", "code_hash": "made"}
+
+
+def write_index(path, names):
+    """An index of run -> objective; returns its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("run,objective\n" + "".join(f"{run},{objective}\n" for run, objective in names.items()))
+    return path
+
+
+def make_network(folder, loss, seed, *, kernel=3, shape="square", classes=("mitochondria",)):
+    """A run's folder with a checkpoint of random weights, for the phantom at 64 pixels."""
+    torch.manual_seed(seed)
+    options = {"kernel": kernel, "shape": shape, "vote": True} if loss == "lov" else {}
+    channels = objectives.get(loss, **options).channels(2) * len(classes)
+    network = models.build("unet", 1, channels, dims=2, width=2, depth=2)
+    task = {"objective": loss, "options": options, "classes": list(classes), "spacing": [73.6, 73.6]}
+    task |= {"dataset": "phantom", "reduce": 16, "code": "made", "boundaries": []}
+    (folder / "checkpoints").mkdir(parents=True)
+    checkpoints.save(folder / "checkpoints" / "step-000004.pt", checkpoints.of_network(network, 4, task))
+    parameters = {"study": "made", "loss": loss, "kernel": kernel, "shape": shape, "seed": seed, "split": 0}
+    parameters |= {"dataset": "phantom", "classes": ",".join(classes), "reduce": 16, "test": True, "steps": 4}
+    parameters |= {"network": "unet", "depth": 2}
+    for name, content in {"parameters": parameters, "run": FACTS | {"options": options, "seconds": 1.0}}.items():
+        (folder / f"{name}.json").write_text(json.dumps(content))
+
+
+def make_fib25(folder, sections=100, side=32):
+    """A store that is taken for the published FIB-25: tubes through all sections, shifting from one to the next."""
+    rng = np.random.default_rng(0)
+    labels = np.zeros((sections, side, side), np.uint32)
+    middles = rng.uniform(0, side, (9, 2))
+    at = np.stack(np.mgrid[:side, :side], -1)
+    for z in range(sections):
+        middles += rng.normal(0, 0.2, middles.shape)
+        labels[z] = np.linalg.norm(at[..., None, :] - middles, axis=-1).argmin(-1) + 1
+    labels[:, 0, 0] = 0
+    raw = np.where(fib25.boundaries(labels), 90, 150).astype(np.uint8)
+
+    def fill(root):
+        masks, known = {"boundaries": fib25.boundaries(labels)}, {"boundaries": labels > 0}
+        more = {"axes": "zyx", "scale": fib25.SCALE, "instances": {"neurons": labels}}
+        store.write_volume(root, "sample2", raw, masks, known, **more)
+
+    folder.mkdir()
+    store.write(folder / "fib25.zarr", fib25.about(), fib25.source_hashes(), fill)
+
+
+def make_boundaries(folder, loss, seed, noise):
+    """A run's folder with made scores of FIB-25's boundaries, judged."""
+    rng = np.random.default_rng([seed, round(10 * noise)])
+    data = datasets.load("fib25", split=0, test=True)
+    scores = {}
+    for role, images in (("validation", data.validation), ("test", data.test)):
+        for image in images:
+            made = ndimage.gaussian_filter(image.masks[0].astype(float), 0.5) + noise * rng.standard_normal((32, 32))
+            scores[f"{role}/{image.name}"] = made.clip(0, 1)[None].astype(np.float32)
+    folder.mkdir(parents=True)
+    np.savez(folder / "scores.npz", **scores)
+    parameters = {"study": "made", "loss": loss, "seed": seed, "split": 0, "dataset": "fib25", "classes": "boundaries"}
+    parameters |= {"reduce": 0, "test": True, "steps": 4, "network": "unet", "depth": 2, "learning_rate": 1e-3}
+    scale = {"natural_cut": 0.5, "published_cut": None, "link": "logit"}
+    facts = FACTS | {"options": {}, "seconds": 1.0, "scale": scale}
+    for name, content in {"parameters": parameters, "run": facts}.items():
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    runs.judge(folder)
