@@ -11,6 +11,7 @@ import zarr
 from made_volume import QUIET, assert_same, make_run, make_volume, smooth, tree
 
 from helpers.apply import apply_run, main
+from helpers.volumes import look_over, open_volume
 
 
 @pytest.fixture
@@ -108,6 +109,12 @@ def test_options_that_make_no_sense_are_refused(ready):
     refused(ready, "seed height of a is -1", seed_height=-1)
     refused(ready, "overlap is 0; expected at least 1 voxel", overlap=0)
     refused(ready, "step is 'dance'", step="dance")
+    refused(ready, "memory is -5; expected MB, more than 0", memory=-5)
+    refused(ready, "threads is -3; expected 1 or more, or 0: as torch is set", threads=-3)
+    refused(ready, "workers is -1; expected 1 or more, or 0: the network's own number", workers=-1)
+    refused(ready, "level is 1, but .*in.zarr/0 is one array", source="in.zarr/0", level=1)
+    for white in (0, -1, 256, float("nan")):
+        refused(ready, f"white is {white}; expected a grey value above 0 that .*in.zarr, uint8, can hold", white=white)
     (ready / "run" / "decoding.json").write_text('{"b": {}}')
     refused(ready, "decoding.json has nothing for class 'a'; it has b")
     (ready / "run" / "decoding.json").write_text('{"a": {"cut": NaN, "seed_height_nm": 5}}')
@@ -115,6 +122,91 @@ def test_options_that_make_no_sense_are_refused(ready):
     (ready / "run" / "decoding.json").unlink()
     refused(ready, "has no decoding.json with what was chosen on validation; give cut", FileNotFoundError)
     apply_run(ready / "run", ready / "in.zarr", ready / "out.zarr", cut="natural", instances="none", **QUIET)
+
+
+def test_jobs_that_are_none_are_refused_before_anything_is_read(tmp_path):
+    for job, says in (((3, 0), "3/0; expected 1/1 to 1/1"), ((0, 4), "0/4; expected 1/4 to 4/4"), ((1, -2), "1/-2")):
+        with pytest.raises(ValueError, match=f"job is {says}"):
+            apply_run(tmp_path / "no", tmp_path / "no", tmp_path / "no", job=job, step="predict", **QUIET)
+
+
+def test_12_bits_in_16_want_their_white_said(ready):
+    data = smooth((3, 24, 24)).astype(np.uint16) * 16
+    make_volume(ready / "twelve.zarr", data)
+    refused(
+        ready, rf"16 bits, and the brightest voxel looked at is {data.max()}, 6.*--white 4095", source="twelve.zarr"
+    )
+    make_volume(ready / "scaled.zarr", data.astype(np.float32) / np.float32(4080))
+    found = []
+    for source, white in (("twelve.zarr", 4080), ("scaled.zarr", None), ("twelve.zarr", 65535)):
+        out = apply_run(ready / "run", ready / source, ready / f"{source}{white}.out", white=white, **QUIET)
+        found.append(zarr.open_group(out, mode="r")["scores/a/0"][:])
+    assert np.abs(found[0] - found[1]).max() < 1e-5 < np.abs(found[0] - found[2]).max()
+    data[2, 5, 7] = 4090
+    make_volume(ready / "brighter.zarr", data)
+    with pytest.raises(ValueError, match=r"holds 4090 at voxel \[2, 5, 7\], .* greys must lie in \[0, 4080\] every"):
+        apply_run(ready / "run", ready / "brighter.zarr", ready / "b.out", white=4080, **QUIET)
+
+
+@pytest.mark.parametrize("reduce", [1, 2])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_grey_is_a_share_of_white(tmp_path, reduce, dtype):
+    data = smooth((3, 8, 8)).astype(dtype)
+    make_volume(tmp_path / "in.zarr", data)
+    volume = open_volume(tmp_path / "in.zarr", reduce=reduce, white=255)
+    expected = data.reshape(3, 8 // reduce, reduce, 8 // reduce, reduce).mean((2, 4), np.float64) / 255
+    box = tuple(slice(0, n) for n in volume.shape)
+    np.testing.assert_allclose(volume.read(box)[0], expected, rtol=1e-6)
+
+
+def test_a_volume_is_known_by_its_voxels(tmp_path):
+    """Every voxel of a small one counts; of a large one, chunks all over it, and no more than a bounded number."""
+    data = smooth((20, 40, 40))
+    seen = set()
+    for k, place in enumerate([None, (0, 0, 0), (19, 39, 39), (9, 3, 33), (17, 20, 1)]):
+        changed = data.copy()
+        if place:
+            changed[place] ^= 1
+        array = zarr.create_array(tmp_path / f"{k}.zarr", data=changed, chunks=(16, 16, 16))
+        found, brightest = look_over(array)
+        assert brightest == changed.max() and found == look_over(array)[0]
+        seen.add(found)
+    assert len(seen) == 5
+
+    class Counted:
+        shape, chunks, dtype = (10**4,) * 3, (50,) * 3, np.dtype(np.uint8)
+
+        def __init__(self, blank):
+            self.blank, self.read = blank, []
+
+        def __getitem__(self, box):
+            self.read.append([s.start for s in box])
+            return np.full((50,) * 3, 7, np.uint8) if self.blank else data[:5, :5, :5]
+
+    for blank, most in ((True, 256), (False, 64)):
+        array = Counted(blank)
+        look_over(array)
+        places = np.array(array.read)
+        assert len(places) == len(np.unique(places, axis=0)) == most
+        octants = (places >= 5000) @ [4, 2, 1]
+        assert len(np.unique(octants)) == 8 and np.bincount(octants).min() > most / 16
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        (("--spacing", "a,4"), "argument --spacing: 'a,4' is given; expected numbers with commas between, such as 1"),
+        (("--cut", "best"), "argument --cut: 'best' is given; expected tuned, natural, or numbers such as 0.5"),
+        (("--block", "9,x"), "argument --block: '9,x' is given; expected whole numbers with commas between, such as"),
+        (("--job", "three"), "argument --job: 'three' is given; expected a part of how many, such as 3/16"),
+        (("--memory", "much"), "argument --memory: 'much' is given; expected a number"),
+        (("--threads", "2.5"), "argument --threads: '2.5' is given; expected a whole number"),
+    ],
+)
+def test_options_of_the_command_that_cannot_be_read(capsys, option, says):
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "in.zarr", "out.zarr", *option])
+    assert ended.value.code == 2 and says in capsys.readouterr().err
 
 
 def test_a_score_without_bounds_does_not_go_into_a_byte(tmp_path):
@@ -130,8 +222,10 @@ def test_an_output_of_other_settings_or_of_somebody_else_is_refused(ready):
     before = tree(ready / "out.zarr")
     with pytest.raises(FileExistsError, match=r"begun with other settings \(cuts: {'a': 0.5} there, {'a': 0.4} here\)"):
         apply_run(*call, ready / "out.zarr", cut=0.4, **QUIET)
+    with pytest.raises(FileExistsError, match=r"\(block: .*white: 255.0 there, 254.0 here"):
+        apply_run(*call, ready / "out.zarr", block=(1, 8, 8), white=254, **QUIET)
     make_volume(ready / "other.zarr", smooth((3, 28, 24)))
-    with pytest.raises(FileExistsError, match=r"\(block: .*input: {'name': 'in.zarr'"):
+    with pytest.raises(FileExistsError, match="begun with another volume, or level, than .*other.zarr"):
         apply_run(ready / "run", ready / "other.zarr", ready / "out.zarr", block=(1, 8, 8), **QUIET)
     assert_same(tree(ready / "out.zarr"), before)
     (ready / "thesis").mkdir()

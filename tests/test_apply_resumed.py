@@ -158,6 +158,26 @@ def test_jobs_in_any_order_make_the_store_of_one_job(tmp_path, monkeypatch):
         apply_run(*call, tmp_path / "wrong.zarr", job=(4, 3), step="predict", **options)
 
 
+def test_another_volume_of_the_same_name_is_not_gone_on_with(tmp_path):
+    make_run(tmp_path / "run", dims=2)
+    for folder, seed in (("A", 0), ("B", 1)):
+        make_volume(tmp_path / folder / "raw", smooth((4, 24, 24), seed))
+    one, other, out = tmp_path / "A" / "raw", tmp_path / "B" / "raw", tmp_path / "out.zarr"
+    share = {"block": (1, 24, 24), "step": "predict"} | QUIET
+    apply_run(tmp_path / "run", one, out, job=(1, 2), **share)
+    before = tree(out / "scores")
+    with pytest.raises(FileExistsError, match="out.zarr was begun with another volume, or level, than .*B/raw"):
+        apply_run(tmp_path / "run", other, out, job=(2, 2), **share)
+    assert_same(tree(out / "scores"), before)
+    one.rename(tmp_path / "moved.zarr")
+    apply_run(tmp_path / "run", tmp_path / "moved.zarr", out, job=(2, 2), **share)
+    apply_run(tmp_path / "run", tmp_path / "moved.zarr", out, step="finish", **QUIET)
+    apply_run(tmp_path / "run", tmp_path / "moved.zarr", tmp_path / "never.zarr", block=(1, 24, 24), **QUIET)
+    assert_same(tree(out / "scores"), tree(tmp_path / "never.zarr" / "scores"))
+    with pytest.raises(FileExistsError, match="another volume"):
+        apply_run(tmp_path / "run", other, out, **QUIET)
+
+
 def test_two_processes_at_the_same_job_are_one_too_many(tmp_path):
     from filelock import FileLock
 
@@ -186,6 +206,14 @@ def test_a_full_disk_is_named_and_when_there_is_room_it_goes_on(tmp_path, monkey
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return put(path, value, exclusive=exclusive)
 
+    monkeypatch.setattr(_local, "_put", lambda *_, **__: filling("/c/", b""))
+    room[0] = 0
+    with pytest.raises(
+        OSError, match=r"no room for .*out.zarr, to create it \(No space left on device\).*run the same"
+    ):
+        apply_run(*call, tmp_path / "out.zarr", **options)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.zarr", "roomy.zarr", "run"], "nothing half-written"
+    room[0] = 30
     monkeypatch.setattr(_local, "_put", filling)
     with pytest.raises(OSError, match=r"no room for .*out.zarr, at block \d+ .*run the same command again") as caught:
         apply_run(*call, tmp_path / "out.zarr", **options)

@@ -26,7 +26,8 @@ class Application:
 
         self.plan, self.output, self.log = plan, output, log
         self.progress = output / PROGRESS
-        claim(output, plan.settings, self._create)
+        with self._room("to create it"):
+            claim(output, plan.settings, self._create)
         self.root = zarr.open_group(output, mode="r+")
         self.complete = self.root.attrs["complete"]
         if self.complete:
@@ -140,7 +141,8 @@ class Application:
             counts = {name: int(self._ids(name)[0].max(initial=0)) for name in self.plan.classes}
         for path in self.output.rglob("*.partial"):  # what a killed process was writing
             path.unlink(missing_ok=True)
-        self.root.attrs.update({"complete": True, "n_instances": counts})
+        with self._room("to note that it is complete"):
+            self.root.attrs.update({"complete": True, "n_instances": counts})
         shutil.rmtree(self.progress, ignore_errors=True)
         self.log(f"{self.output} is complete")
 
@@ -188,18 +190,23 @@ class Application:
 
     def _guarded(self, grid: Grid, do: Callable[[int], None]) -> Callable[[int], None]:
         def guarded(index: int) -> None:
-            try:
+            with self._room(f"at {grid.describe(index)}"):
                 do(index)
-            except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                    raise
-                raise OSError(
-                    error.errno,
-                    f"no room for {self.output}, at {grid.describe(index)} ({error.strerror}). What is finished is "
-                    "kept: make room, and run the same command again",
-                ) from error
 
         return guarded
+
+    @contextlib.contextmanager
+    def _room(self, when: str):
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            raise OSError(
+                error.errno,
+                f"no room for {self.output}, {when} ({error.strerror}). What is finished is kept: make room, and run "
+                "the same command again",
+            ) from error
 
     @contextlib.contextmanager
     def _locked(self, what: str):

@@ -75,6 +75,15 @@ def apply_run(
         raise ValueError(f"step is {step!r}; expected all, predict, label or finish")
     if job[1] > 1 and step in ("all", "finish"):
         raise ValueError(f"job {job[0]}/{job[1]} with step {step}: jobs share predict and label alone")
+    if not 1 <= job[0] <= job[1]:
+        n = max(job[1], 1)
+        raise ValueError(f"job is {job[0]}/{job[1]}; expected 1/{n} to {n}/{n}")
+    for name, count, means in (
+        ("workers", workers, "the network's own number"),
+        ("threads", threads, "as torch is set"),
+    ):
+        if count < 0:
+            raise ValueError(f"{name} is {count!r}; expected 1 or more, or 0: {means}")
     plan = planning.make_plan(run, source, output, device=device, label=label, log=log, **options)
     workers = workers or (2 if plan.network.dims == 2 else 1)
     before = torch.get_num_threads()
@@ -105,18 +114,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--checkpoint", help="another checkpoint than the run's last")
     add("--spacing", type=_numbers, help="nm per voxel as stored, such as 18.4,18.4; where the metadata lack it")
     add("--any-spacing", action="store_true", help="allow a spacing more than a factor 2 from the training's")
-    add("--reduce", type=int, default=1, help="average N x N pixels in-plane first")
-    add("--level", type=int, default=0, help="resolution of a multi-scale image")
-    add("--cut", type=read_cut, default="tuned", help="tuned, natural, or a number (or one for each class: 0.4,0.5)")
-    add("--seed-height", type=float, help="of instances, in nm; inf: connected components")
+    add("--reduce", type=_whole, default=1, help="average N x N pixels in-plane first")
+    add("--level", type=_whole, default=0, help="resolution of a multi-scale image")
+    add("--white", type=_number, help="grey value that counts as 1, such as 4095; default: the largest of the type")
+    add("--cut", type=_cut, default="tuned", help="tuned, natural, or a number (or one for each class: 0.4,0.5)")
+    add("--seed-height", type=_number, help="of instances, in nm; inf: connected components")
     add("--scores", default="float32", choices=("float32", "uint8", "none"), help="how scores are written")
     add("--instances", choices=("volume", "sections", "none"), help="default: sections of 2-D networks, else volume")
     add("--boundaries", type=lambda text: text.split(","), help="classes whose instances are what they leave")
-    add("--overlap", type=int, help="voxels around a block in which its instances are cut")
-    add("--block", type=lambda text: tuple(int(n) for n in text.split(",")), help="size of a block, such as 96,96,96")
-    add("--memory", type=int, default=600, help="MB that the network's layers may take, about")
-    add("--workers", type=int, default=0, help="blocks at once; 0: two of 2-D networks, one of 3-D ones")
-    add("--threads", type=int, default=0, help="CPU threads in all; 0: torch's default")
+    add("--overlap", type=_whole, help="voxels around a block in which its instances are cut")
+    add("--block", type=_sizes, help="size of a block, such as 96,96,96")
+    add("--memory", type=_number, default=600, help="MB that the network's layers may take, about")
+    add("--workers", type=_whole, default=0, help="blocks at once; 0: two of 2-D networks, one of 3-D ones")
+    add("--threads", type=_whole, default=0, help="CPU threads in all; 0: torch's default")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     add("--job", type=_job, default=(1, 1), metavar="K/N", help="part K of N, of predict or label")
     add("--step", choices=("all", "predict", "label"), help="default: all; with --job, predict")
@@ -142,10 +152,6 @@ def _stop(number: int, frame: Any) -> None:
     raise SystemExit(128 + number)
 
 
-def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(float(number) for number in text.split(","))
-
-
 def read_cut(text: str) -> str | tuple[float, ...]:
     """A cut as it is typed: tuned, natural, or numbers with commas between.
 
@@ -155,14 +161,38 @@ def read_cut(text: str) -> str | tuple[float, ...]:
         Neither of these.
     """
     try:
-        return text if text in ("tuned", "natural") else _numbers(text)
+        return text if text in ("tuned", "natural") else tuple(map(float, text.split(",")))
     except ValueError:
         raise ValueError(f"cut is {text!r}; expected tuned, natural, or numbers such as 0.5 or 0.4,0.6") from None
 
 
-def _job(text: str) -> tuple[int, int]:
+def _typed(read: Callable[[str], Any], expected: str) -> Callable[[str], Any]:
+    """What argparse reads an option with: its errors say what was expected."""
+
+    def typed(text: str) -> Any:
+        try:
+            return read(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is given; expected {expected}") from None
+
+    return typed
+
+
+def _several(read: Callable[[str], Any]) -> Callable[[str], tuple]:
+    return lambda text: tuple(map(read, text.split(",")))
+
+
+def _part(text: str) -> tuple[int, int]:
     job, _, jobs = text.partition("/")
     return int(job), int(jobs)
+
+
+_number = _typed(float, "a number")
+_numbers = _typed(_several(float), "numbers with commas between, such as 18.4,18.4")
+_whole = _typed(int, "a whole number")
+_sizes = _typed(_several(int), "whole numbers with commas between, such as 96,96,96")
+_cut = _typed(read_cut, "tuned, natural, or numbers such as 0.5 or 0.4,0.6")
+_job = _typed(_part, "a part of how many, such as 3/16")
 
 
 if __name__ == "__main__":

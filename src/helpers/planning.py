@@ -207,6 +207,7 @@ def make_plan(
     any_spacing: bool = False,
     reduce: int = 1,
     level: int = 0,
+    white: float | None = None,
     cut: str | float | Sequence[float] = "tuned",
     seed_height: float | None = None,
     scores: str = "float32",
@@ -229,7 +230,7 @@ def make_plan(
         nm per voxel as stored, along the spatial axes, where the volume does not say it, or says it wrongly.
     any_spacing : bool
         Allow a spacing that differs by more than a factor of 2 from the training's.
-    reduce, level : int
+    reduce, level, white
         As in :func:`helpers.volumes.open_volume`.
     cut : str, float or sequence of float
         "tuned" (decoding.json), "natural" (the objective's own), or numbers, one for all classes or one each.
@@ -253,15 +254,27 @@ def make_plan(
     ------
     ValueError, FileNotFoundError
         What does not fit, and what to do.
+    FileExistsError
+        The output was begun with another volume.
     """
-    run = Path(run)
+    if not 0 < memory < math.inf:
+        raise ValueError(f"memory is {memory!r}; expected MB, more than 0")
+    run, there = Path(run), settings_of(Path(output)) or {}
     trained = read_trained(run, Path(checkpoint) if checkpoint else None, boundaries, choose_device(device))
     network, objective, classes, task = trained.network, trained.objective, trained.classes, trained.task
     decoding = inference.probe(objective.decode, trained.channels, network.dims)
-    volume = open_volume(source, spacing, reduce=reduce, level=level, n_channels=trained.model["in_channels"])
+    volume = open_volume(
+        source, spacing, reduce=reduce, level=level, n_channels=trained.model["in_channels"], white=white
+    )
     if len(volume.axes) < network.dims:
         raise ValueError(f"{source} is a 2-D image; the network is 3-D and needs a volume (axes zyx)")
     _check_spacing(volume, task["spacing"], network.dims, any_spacing)
+    identity = {"content": volume.content, "shape": list(volume.array.shape), "type": str(volume.array.dtype)}
+    if there.get("input", identity) != identity:
+        raise FileExistsError(
+            f"{output} was begun with another volume, or level, than {source} ({there['input']} there, {identity} "
+            "here); choose another output, delete that one, or give its own volume"
+        )
 
     if scores not in ("float32", "uint8", "none"):
         raise ValueError(f"scores is {scores!r}; expected float32, uint8 or none")
@@ -272,7 +285,6 @@ def make_plan(
         raise ValueError(f"instances is {mode!r}; expected volume, sections or none")
     cuts, heights = read_choices(run, trained, cut, seed_height, mode != "none")
 
-    there = settings_of(Path(output)) or {}
     halo = inference.halo_of(network)
     if block is None and (begun := there.get("block")) and len(begun) == len(volume.shape):
         block = begun
@@ -284,7 +296,7 @@ def make_plan(
     takes = each * window_voxels(volume.shape, network.dims, halo, network.divisor, block)
     if takes > 1.5 * memory:
         log(
-            f"memory: about {takes:.0f} MB for the network's layers, more than the {memory} asked for: an answer "
+            f"memory: about {takes:.0f} MB for the network's layers, more than the {memory:g} asked for: an answer "
             f"depends on {' x '.join(map(str, halo))} voxels around it, and smaller blocks would be nearly all halo"
         )
     side, wide = LABEL_BLOCK.get(mode, 96), LABEL_OVERLAP.get(mode, 0) if overlap is None else overlap
@@ -301,10 +313,11 @@ def make_plan(
         "objective": task["objective"],
         "options": dict(objective.options),
         "classes": list(classes),
-        "input": {"name": Path(source).name, "shape": list(volume.array.shape), "type": str(volume.array.dtype)},
+        "input": identity,
         "spacing": list(volume.spacing),
         "reduce": reduce,
         "level": level,
+        "white": volume.white,
         "cuts": cuts,
         "seed_heights_nm": {c: "inf" if math.isinf(h) else h for c, h in heights.items()},
         "scores": scores,
@@ -315,7 +328,8 @@ def make_plan(
         "labels": "own" if label is not None else "helpers.instances",
         "code": notebook.modules_hash(CODE),
     }
-    provenance = {"commit": notebook.commit(), "training": dict(task), "model": dict(trained.model), "run": run.name}
+    provenance = {"commit": notebook.commit(), "training": dict(task), "model": dict(trained.model)}
+    provenance |= {"run": run.name, "source": Path(source).name}
     log(f"{objective.name} of {', '.join(classes)}, step {trained.step}; cuts {cuts}")
     log(f"{volume.shape} voxels of {' x '.join(f'{s:g}' for s in volume.spacing)} nm; blocks of {tuple(block)}")
     return Plan(

@@ -1,5 +1,6 @@
 """Zarr volumes of any origin: found with their spacing, read as grey in [0, 1]; results written as OME-NGFF 0.5."""
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from helpers.blocks import Box
+from helpers.blocks import Box, Grid
 
 # nm in one of the units that NGFF names (those of UDUNITS-2 that anybody uses for a microscope)
 UNITS = {"angstrom": 0.1, "nanometer": 1.0, "micrometer": 1e3, "millimeter": 1e6}
+DIM = 1 / 8  # of white: 16-bit images that are no brighter have fewer bits, as `helpers.datasets.folder` takes it
+LOOKED_AT, READ, NOT_BLANK = 2**28, 256, 64  # bytes, chunks and chunks with contents that `look_over` reads, at most
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,10 @@ class Volume:
         Spatial axes: "yx" or "zyx".
     spacing : tuple of float
         nm per voxel along each of them, as read (reduced).
+    white : float
+        The stored number that is read as 1.
+    content : str
+        By which it is told from other volumes, wherever it lies (`look_over`).
     """
 
     name: str
@@ -42,6 +49,8 @@ class Volume:
     reduce: int
     axes: str
     spacing: tuple[float, ...]
+    white: float
+    content: str
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -52,42 +61,48 @@ class Volume:
     def read(self, box: Box, where: str = "") -> np.ndarray:
         """Grey in [0, 1] of a box, float32, shape (K, *box).
 
-        uint8 is divided by 255, uint16 by 65535; floating point must be in [0, 1] already.
+        What is stored is divided by `white`.
 
         Raises
         ------
         ValueError
-            NaN, infinity or a number outside [0, 1], with ``where`` and the first such voxel.
+            NaN, infinity or a number outside [0, white], with ``where`` and the first such voxel.
         """
         n = self.reduce
         native = (*box[:-2], *(slice(s.start * n, s.stop * n) for s in box[-2:]))
         several = self.array.ndim > self.lead + len(box)
         values = np.asarray(self.array[(*(0,) * self.lead, *(slice(None),) * several, *native)])
         values = values if several else values[None]
-        if values.dtype.kind == "f":
+        if self.white != _largest(values.dtype) or values.dtype.kind == "f":
             self._check(values, box, where)
-        scale = float(np.iinfo(values.dtype).max) if values.dtype.kind == "u" else 1.0
         if n == 1:
-            return (values / scale).astype(np.float32) if scale > 1 else values.astype(np.float32)
+            return (values if self.white == 1 else values / self.white).astype(np.float32)
         wide = np.uint32 if values.dtype.kind == "u" else np.float64
         rows = sum(values[..., i::n, :].astype(wide) for i in range(n))
         total = sum(rows[..., j::n] for j in range(n))
-        return (total / (scale * n * n)).astype(np.float32)
+        return (total / (self.white * n * n)).astype(np.float32)
 
     def _check(self, values: np.ndarray, box: Box, where: str) -> None:
-        bad = ~((values >= 0) & (values <= 1))  # NaN compares false
+        bad = ~((values >= 0) & (values <= self.white))  # NaN compares false
         if bad.any():
             first = np.argwhere(bad)[0][1:]
             steps = (1,) * (len(box) - 2) + (self.reduce,) * 2
             voxel = [int(s.start * r + f) for s, r, f in zip(box, steps, first, strict=True)]
+            kind = "floating point images" if values.dtype.kind == "f" else "greys"
             raise ValueError(
-                f"{self.name} holds {values[bad][0]!s} at voxel {voxel}, in {where or 'the box read'}: floating point "
-                "images must lie in [0, 1] everywhere; repair them, or rescale them first"
+                f"{self.name} holds {values[bad][0]!s} at voxel {voxel}, in {where or 'the box read'}: {kind} must lie "
+                f"in [0, {self.white:g}] everywhere; repair or rescale them first, or say what is white: --white"
             )
 
 
 def open_volume(
-    path: str | Path, spacing: Sequence[float] | None = None, *, reduce: int = 1, level: int = 0, n_channels: int = 1
+    path: str | Path,
+    spacing: Sequence[float] | None = None,
+    *,
+    reduce: int = 1,
+    level: int = 0,
+    n_channels: int = 1,
+    white: float | None = None,
 ) -> Volume:
     """Open an OME-Zarr image (0.4 or 0.5), or a plain Zarr array.
 
@@ -103,13 +118,16 @@ def open_volume(
         Which resolution of an image.
     n_channels : int
         How many the network takes.
+    white : float, optional
+        The stored number that counts as 1; by default the largest of the type, and 1 of floating point.
 
     Raises
     ------
     FileNotFoundError
         No Zarr there.
     ValueError
-        No spacing, or axes, type, channels or sizes that cannot be used; the message says what was found.
+        No spacing; 16 bits of which no more than an eighth seems to be used, without `white`; or axes, type, channels
+        or sizes that cannot be used. The message says what was found.
     """
     import zarr
 
@@ -127,12 +145,41 @@ def open_volume(
             raise ValueError(f"level is {level}; {path} has {len(metadata['datasets'])} resolutions, from 0")
         key = metadata["datasets"][level]["path"]
         node = node[key]
+    elif level:
+        raise ValueError(f"level is {level}, but {path} is one array; a level is one of the resolutions of an image")
     axes, found = ("zyx"[-node.ndim :], None) if metadata is None else _axes_and_scale(path, metadata, key)
     if metadata is None and node.ndim not in (2, 3):
         raise ValueError(f"{path} is a plain array of {node.ndim} axes; expected 2 (yx) or 3 (zyx), or an OME-Zarr")
     if spacing is None and found is None:
         raise ValueError(f"{path} does not say its spacing in nm; give it: --spacing {','.join(['18.4'] * len(axes))}")
-    return _checked(path, node, axes, tuple(found if spacing is None else spacing), reduce, n_channels)
+    spacing = tuple(found if spacing is None else spacing)
+    return _checked(path, node, axes, spacing, reduce, n_channels, white)
+
+
+def look_over(array) -> tuple[str, float]:
+    """Twelve hex digits that tell an array from others of its shape, and the brightest number found in it.
+
+    Both are of chunks that are spread evenly, in an order that shape and chunks alone decide: until 64 were found that
+    are not blank, or 256 in all, or 256 MB. Of smaller arrays that is every voxel; where larger ones differ nowhere in
+    those chunks, they have the same digits.
+
+    Parameters
+    ----------
+    array : zarr.Array
+    """
+    grid = Grid(array.shape, array.chunks)
+    digest, brightest, read, filled = hashlib.sha256(f"{array.shape} {array.dtype}".encode()), 0.0, 0, 0
+    step = max(round(len(grid) * (math.sqrt(5) - 1) / 2), 1)  # the golden section: any first few are far apart
+    while math.gcd(step, len(grid)) > 1:
+        step += 1
+    for k in range(min(len(grid), READ)):
+        values = np.ascontiguousarray(array[grid.box((len(grid) // 2 + k * step) % len(grid))])
+        digest.update(values)
+        brightest, read = max(brightest, float(values.max())), read + values.nbytes
+        filled += bool((values != values.flat[0]).any())
+        if read >= LOOKED_AT or filled >= NOT_BLANK:
+            break
+    return digest.hexdigest()[:12], brightest
 
 
 def _multiscale(group) -> dict | None:
@@ -180,7 +227,7 @@ def _axes_and_scale(path, metadata: dict, key: str) -> tuple[str, tuple[float, .
     return names, tuple(float(s) * UNITS[u] for s, u in zip(scale[-len(spatial) :], units, strict=True))
 
 
-def _checked(path, array, names: str, spacing: tuple, reduce: int, n_channels: int) -> Volume:
+def _checked(path, array, names: str, spacing: tuple, reduce: int, n_channels: int, white: float | None) -> Volume:
     axes = names.lstrip("tc")
     if len(names) != array.ndim:
         raise ValueError(f"{path} has {array.ndim} axes, but its metadata name {names!r}")
@@ -202,7 +249,24 @@ def _checked(path, array, names: str, spacing: tuple, reduce: int, n_channels: i
         )
     spacing = (*spacing[:-2], *(s * reduce for s in spacing[-2:]))
     lead = len(names) - len(axes) - (n_channels > 1)
-    return Volume(str(path), array, lead, n_channels, reduce, axes, tuple(map(float, spacing)))
+    most = _largest(array.dtype)
+    if white is not None and not 0 < white <= (np.finfo(np.float32).max if array.dtype.kind == "f" else most):
+        raise ValueError(f"white is {white!r}; expected a grey value above 0 that {path}, {array.dtype}, can hold")
+    content, brightest = look_over(array)
+    if white is None and array.dtype == np.uint16 and brightest <= DIM * most:
+        likely = 2 ** int(brightest).bit_length() - 1
+        raise ValueError(
+            f"{path} is of 16 bits, and the brightest voxel looked at is {brightest:.0f}, {brightest / most:.2%} of "
+            f"white; if the images have fewer bits than their type, say the grey value that is white: --white "
+            f"{likely if likely > 255 else 4095}, and else --white {most:.0f}"
+        )
+    white = float(most if white is None else white)
+    return Volume(str(path), array, lead, n_channels, reduce, axes, tuple(map(float, spacing)), white, content)
+
+
+def _largest(dtype) -> float:
+    """White where nothing else is said."""
+    return float(np.iinfo(dtype).max) if np.dtype(dtype).kind == "u" else 1.0
 
 
 def create_image(root, path: str, dtype, grid, chunk: Sequence[int], axes: str, spacing: Sequence[float], label=False):
