@@ -44,14 +44,6 @@ def slurm(root):
     assert stopped.returncode == 0 and not stopped.stderr, stopped.stderr
 
 
-@pytest.fixture(scope="module")
-def project(root, tmp_path_factory):
-    """A copy of the project that no other test changes: jobs that run meanwhile would read it half changed."""
-    folder = tmp_path_factory.mktemp("cluster")
-    copy_project(root, folder)
-    return folder
-
-
 def queue(form, *options):
     command = ["squeue", "--noheader", "--array", f"--format={form}", *options]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=MINUTES).stdout.splitlines()
@@ -93,51 +85,61 @@ def table(folder):
     return rows.drop(columns=TIME_AND_PROVENANCE)
 
 
-def test_a_study_through_slurm_gives_the_table_of_this_machine_to_the_digit(slurm, project, tiny_study):
-    log = "".join(run(command, project) for command in commands_of_make(project, "slurm"))
-    assert "The individual task IDs are 1-3." in log, "the trainings are one array"
-    jobs = queue("%T %k", "--states=all")
+@pytest.fixture(scope="module")
+def project(slurm, root, tmp_path_factory):
+    """A copy of the project that no other test changes, the study run in it by SLURM; what was printed; the jobs."""
+    folder = tmp_path_factory.mktemp("cluster")
+    copy_project(root, folder)  # jobs would read a shared copy half changed
+    printed = "".join(run(command, folder) for command in commands_of_make(folder, "slurm"))
+    return folder, printed, queue("%T %k", "--states=all")
+
+
+def test_a_study_through_slurm_gives_the_table_of_this_machine_to_the_digit(project, tiny_study):
+    folder, printed, jobs = project
+    assert "The individual task IDs are 1-3." in printed, "the trainings are one array"
     assert {line.split()[0] for line in jobs} == {"COMPLETED"}
     rules = [re.search("rule_([a-z]+)", line)[1] for line in jobs]
     assert rules.count("train") == 3 and {"rates", "prepare", "analysis", "assemble", "book"} <= set(rules)
-    pd.testing.assert_frame_equal(table(project), table(tiny_study))
-    assert (project / "build/tiny/book/_build/html/index.html").is_file()
+    pd.testing.assert_frame_equal(table(folder), table(tiny_study))
+    assert (folder / "build/tiny/book/_build/html/index.html").is_file()
 
 
-def test_a_cancelled_training_and_a_killed_head_change_nothing(slurm, project, root):
-    before = table(project)
-    for notebook in list((project / "build/runs").glob("*.ipynb"))[:2]:
+def test_a_cancelled_training_and_a_killed_head_change_nothing(project, root):
+    folder, _, _ = project
+    before = table(folder)
+    for notebook in list((folder / "build/runs").glob("*.ipynb"))[:2]:
         notebook.unlink()
         shutil.rmtree(notebook.with_suffix(""))
-    (project / ROWS).unlink()
-    command = commands_of_make(project, "slurm")[-1]
-    log = project / "head.log"
+    (folder / ROWS).unlink()
+    command = commands_of_make(folder, "slurm")[-1]
+    log = folder / "head.log"
     with log.open("w") as file:
-        head = subprocess.Popen([*command, *HERE, "--", ROWS], cwd=project, stdout=file, stderr=file)
+        head = subprocess.Popen([*command, *HERE, "--", ROWS], cwd=folder, stdout=file, stderr=file)
     try:
         # papermill writes its copy of the notebook as soon as the kernel is up
-        until(lambda: len(list((project / "build/runs").glob("*.ipynb"))) > 1, "a notebook in training")
+        until(lambda: len(list((folder / "build/runs").glob("*.ipynb"))) > 1, "a notebook in training")
         cancelled = trainings("RUNNING")[0]
         subprocess.run(["scancel", cancelled], check=True, timeout=MINUTES)
-        until(lambda: "Trying to restart job" in log.read_text(), "another try of the cancelled training")
-        until(lambda: trainings("RUNNING"), "a training", MINUTES)
+        until(lambda: "Trying to restart job" in log.read_text(), "a restart of the cancelled training")
+        array = cancelled.split("_")[0]
+        until(lambda: [job for job in trainings("RUNNING") if job.split("_")[0] != array], "that try")
     finally:
         head.kill()
         head.wait(MINUTES)
     assert cancelled in trainings("CANCELLED")
     assert trainings("PENDING,RUNNING"), "the head was killed under a training"
-    locked = snakemake(project, "--config", "study=tiny", "--", ROWS)
+    locked = snakemake(folder, "--config", "study=tiny", "--", ROWS)
     assert locked.returncode != 0 and "Directory cannot be locked" in locked.stderr + locked.stdout
     # What the book says to do now
     page = (root / "book/reproduce.md").read_text()
     leftover = next(line for line in page.splitlines() if line.startswith("squeue "))
-    run(["bash", "-c", leftover], project)
+    run(["bash", "-c", leftover], folder)
     until(lambda: not queue("%i"), "the end of the trainings that the head left behind")
     unlock = ["make", "--dry-run", "unlock", "STUDY=tiny"]
-    lines = subprocess.run(unlock, cwd=project, capture_output=True, text=True, check=True).stdout.splitlines()
-    subprocess.run(shlex.split(lines[-1]), cwd=project, check=True, timeout=5 * MINUTES)
-    run(command, project, [ROWS])
-    pd.testing.assert_frame_equal(table(project), before)
+    lines = subprocess.run(unlock, cwd=folder, capture_output=True, text=True, check=True).stdout.splitlines()
+    subprocess.run(shlex.split(lines[-1]), cwd=folder, check=True, timeout=5 * MINUTES)
+    run(command, folder, [ROWS])
+    pd.testing.assert_frame_equal(table(folder), before)
 
 
 GPU_JOBS = """
