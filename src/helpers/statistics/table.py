@@ -203,6 +203,7 @@ INSTANCES = ("n_matched", "n_predicted", "n_true")
 POOLED = {
     "iou": (OVERLAP, (1, 0, 0), (1, 1, 1)),
     "dice": (OVERLAP, (2, 0, 0), (2, 1, 1)),
+    "accuracy": ((*OVERLAP, "true_negative"), (1, 0, 0, 1), (1, 1, 1, 1)),
     "instance_precision": (INSTANCES, (1, 0, 0), (0, 1, 0)),
     "instance_recall": (INSTANCES, (1, 0, 0), (0, 0, 1)),
     "instance_f1": (INSTANCES, (2, 0, 0), (0, 1, 1)),
@@ -210,7 +211,7 @@ POOLED = {
 
 
 def pooled(table, metric: str = "iou", cut: str = "tuned"):
-    """A metric of each run from counts added over its images: iou, dice, or instance precision, recall or F1.
+    """A metric of each run from counts added over its images: iou, dice, accuracy, or instance precision, recall or F1.
 
     Returns
     -------
@@ -221,7 +222,7 @@ def pooled(table, metric: str = "iou", cut: str = "tuned"):
     if metric not in POOLED:
         raise ValueError(f"metric is {metric!r}; from counts can be pooled {', '.join(POOLED)}")
     counts, above, below = POOLED[metric]
-    columns = [f"{count}_{cut}" if counts is OVERLAP else count for count in counts]
+    columns = [count if counts is INSTANCES else f"{count}_{cut}" for count in counts]
     sums, rows = _sums(table, columns)
     result = (sums @ np.array(above) / (sums @ np.array(below)).replace(0, np.nan)).rename("pooled").to_frame()
     result["n_images"] = rows.groupby(UNIT, sort=False).size()
