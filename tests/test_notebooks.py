@@ -13,7 +13,7 @@ from PIL import Image
 
 from helpers import notebook
 
-NAMES = ("analysis", "apply", "download", "surfaces", "targets", "train")
+NAMES = ("analysis", "apply", "download", "interpret", "surfaces", "targets", "train")
 TINY = ["-p", "steps", "4", "-p", "batch", "2", "-p", "patch", "32", "-p", "reduce", "16", "-p", "width", "2"]
 
 

@@ -23,6 +23,7 @@ from helpers.statistics.table import (
     unpaired,
     with_parameter,
 )
+from helpers.statistics.training import THROUGH, against, at_the_end, first_above, over_seeds
 from helpers.statistics.words import MINIMUM_SEEDS, caveat, counted_units, difference_text, sentence
 
 __all__ = [
@@ -30,7 +31,10 @@ __all__ = [
     "METRICS",
     "MINIMUM_SEEDS",
     "READINGS",
+    "THROUGH",
     "VERDICTS",
+    "against",
+    "at_the_end",
     "caveat",
     "check",
     "collapsed",
@@ -38,9 +42,11 @@ __all__ = [
     "counted_units",
     "depth_curve",
     "difference_text",
+    "first_above",
     "holm",
     "label",
     "metrics_of",
+    "over_seeds",
     "paired_differences",
     "per_seed",
     "pooled",

@@ -84,7 +84,7 @@ def compare(
         counted = units[units["difference"].notna()]
         low, high, p = np.nan, np.nan, np.nan
         if len(values) >= MINIMUM_SEEDS:
-            low, high = _t_interval(values, level)
+            low, high = t_interval(values, level)
             p = _sign_flip(values) if len(values) <= MAXIMUM_EXACT else np.nan
         result.append(
             {
@@ -165,7 +165,7 @@ def summary(table, metric: str, reference: str | None = "bce", *, missing: str =
     return result.reset_index()
 
 
-def _t_interval(values: np.ndarray, level: float) -> tuple[float, float]:
+def t_interval(values: np.ndarray, level: float) -> tuple[float, float]:
     """Student's interval of the mean; of no width where all values agree."""
     from scipy import stats
 
