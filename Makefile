@@ -6,7 +6,8 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONPATH
 READY := .venv/.ready
-SNAKEMAKE := snakemake --snakefile workflow/Snakefile --quiet host rules reason
+# PROFILE=slurm sends the jobs to a cluster, as workflow/profiles/slurm says
+SNAKEMAKE := snakemake --snakefile workflow/Snakefile --quiet host rules reason $(if $(PROFILE),--workflow-profile workflow/profiles/$(PROFILE))
 
 .DEFAULT_GOAL := help
 .PHONY: help paper test test-all book study unlock publish data lab address lint bench clean
@@ -17,12 +18,13 @@ help:  ## list these commands
 paper: $(READY)  ## the quick study on the phantom and its book, in minutes, without data
 	@$(MAKE) --no-print-directory study STUDY=quick
 
-study: $(READY)  ## run a study of studies/ and build its book: make study STUDY=vnc
+study: $(READY)  ## run a study of studies/ and build its book: make study STUDY=vnc [PROFILE=slurm]
+	$(SNAKEMAKE) --config study=$(STUDY) stage=rates -- rates
 	$(SNAKEMAKE) --config study=$(STUDY)
 	@echo "open $(CURDIR)/build/$(STUDY)/book/_build/html/index.html"
 
 unlock: $(READY)  ## after a study was killed: make unlock STUDY=vnc, then make study again
-	$(SNAKEMAKE) --config study=$(STUDY) --unlock
+	$(SNAKEMAKE) --config study=$(STUDY) stage=rates --unlock
 
 publish: $(READY)  ## put a finished study's notebooks and results into book/: make publish STUDY=vnc
 	@test "$(origin STUDY)" = "command line" || { echo "say which study: make publish STUDY=vnc" >&2; exit 1; }

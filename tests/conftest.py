@@ -41,6 +41,8 @@ announcement: "A tiny run."
 objectives: [bce, tanh_distance, hot_distance]
 seeds: [0]
 parameters: {dataset: phantom, classes: mitochondria, steps: 6, batch: 2, patch: 32, reduce: 16, width: 2, threads: 1}
+notebooks: [download, targets]
+show: [bce, hot_distance]
 """
 
 

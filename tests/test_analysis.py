@@ -17,7 +17,23 @@ def whole(tmp_path_factory):
 
 
 def analyse(root, folder, *arguments):
-    call = ["-p", "study", "made", "-p", "runs", "runs", "-p", "output", "results", "-p", "crop", "32"]
+    call = [
+        "-p",
+        "study",
+        "made",
+        "-p",
+        "runs",
+        "runs",
+        "-p",
+        "index",
+        "",
+        "-p",
+        "output",
+        "results",
+        "-p",
+        "crop",
+        "32",
+    ]
     return papermill(folder, root / "notebooks/analysis.ipynb", "analysis.ipynb", *call, *arguments)
 
 
@@ -81,8 +97,9 @@ def test_a_partial_study_says_what_is_missing_and_shows_the_rest(root, whole, tm
         rows.to_csv(path, index=False)
     (runs / "bce-seed0" / "scores.npz").unlink()
     (runs / "bce-seed1" / "history.json").unlink()
-    only = ",".join(sorted(p.name for p in runs.iterdir())) + ",dice-seed5"
-    result = analyse(root, tmp_path, "-p", "only", only)
+    listed = pd.DataFrame({"run": [*sorted(p.name for p in runs.iterdir()), "dice-seed5"]})
+    listed.assign(objective=listed["run"].str.split("-").str[0]).to_csv(tmp_path / "runs.csv", index=False)
+    result = analyse(root, tmp_path, "-p", "index", "runs.csv")
     assert result.returncode == 0, result.stderr[-3000:]
     said = printed(tmp_path / "analysis.ipynb")
     for missing in (
@@ -99,6 +116,22 @@ def test_a_partial_study_says_what_is_missing_and_shows_the_rest(root, whole, tm
         assert missing in said, missing
     names = {path.name for path in (tmp_path / "results").glob("*.png")}
     assert {"comparison.png", "differences.png", "curves.png", "panels.png", "panels-membranes.png"} <= names
+
+
+def test_a_study_has_names_of_its_own_for_what_it_compares_and_chooses_classes(root, whole, tmp_path):
+    """The same loss under two names, which a table by the registry's names would refuse as the same rows twice."""
+    shutil.copytree(whole / "runs" / "bce-seed0", tmp_path / "runs" / "bce-seed0")
+    shutil.copytree(whole / "runs" / "bce-seed0", tmp_path / "runs" / "again")
+    (tmp_path / "runs.csv").write_text("run,objective\nagain,other\nbce-seed0,first\n")
+    named = ["-p", "index", "runs.csv", "-p", "reference", "first", "-p", "classes", "membranes", "-p", "part", "one"]
+    result = analyse(root, tmp_path, *named)
+    assert result.returncode == 0, result.stderr[-3000:]
+    rows = pd.read_csv(tmp_path / "results/rows.csv")
+    assert rows["objective"].unique().tolist() == ["first", "other"] and set(rows["class"]) == {"membranes"}
+    comparison = pd.read_csv(tmp_path / "results/comparison.csv")
+    assert comparison["objective"].tolist() == ["other"] and comparison["difference"].tolist() == [0]
+    refused = analyse(root, tmp_path, *named, "-p", "classes", "nuclei")
+    assert "classes is 'nuclei'; these runs have mitochondria, membranes" in refused.stderr
 
 
 @pytest.mark.slow

@@ -23,7 +23,8 @@ needs_real = pytest.mark.skipif(
 
 def test_names_and_classes():
     every = ["vnc", "fib25", "drishti", "urocell", "mitolab", "cem1500k", "cellmap", "phantom"]
-    assert datasets.names() == every
+    shaped = [f"phantom-{kind}" for kind in ("discs", "tubes", "sheets", "trees")]
+    assert datasets.names() == every + shaped
     assert datasets.classes("vnc") == ("membranes", "mitochondria", "synapses")
 
 
@@ -143,7 +144,9 @@ def phantom(monkeypatch):
     stand_in = SimpleNamespace(CLASSES=("a", "b"), EXCLUDES={"a": ("b",)}, make=make, asked=asked)
     monkeypatch.setitem(sys.modules, "helpers.phantom", stand_in)
     monkeypatch.setattr("helpers.phantom", stand_in, raising=False)
-    return stand_in
+    synthetic._made.cache_clear()  # neither the stand-in's images nor the phantom's are taken for the other's
+    yield stand_in
+    synthetic._made.cache_clear()
 
 
 def test_load_phantom(phantom):
@@ -180,7 +183,8 @@ def test_prepare_phantom_has_nothing_to_do(phantom):
         (
             ("phantm",),
             {},
-            "vnc, fib25, drishti, urocell, mitolab, cem1500k, cellmap, phantom, or the path of a folder. "
+            "vnc, fib25, drishti, urocell, mitolab, cem1500k, cellmap, phantom, phantom-discs, phantom-tubes, "
+            "phantom-sheets, phantom-trees, or the path of a folder. "
             "Did you mean 'phantom'?",
         ),
         ((None,), {}, "unknown data set None"),
@@ -325,3 +329,13 @@ def test_real_load(real, monkeypatch):
         datasets.load("vnc", reduce=3)
     with pytest.raises(ValueError, match="split is 5; the VNC stack has 5 splits, 0 to 4"):
         datasets.load("vnc", split=5)
+
+
+def test_what_is_done_to_an_image_of_the_phantom_is_not_seen_by_the_next_load():
+    first = datasets.load("phantom", ("mitochondria",), reduce=16).train[0]
+    raw, masks = first.raw.copy(), first.masks.copy()
+    first.raw[:], first.masks[:], first.annotated[:] = 0, True, False
+    again = datasets.load("phantom", ("mitochondria",), reduce=16).train[0]
+    np.testing.assert_array_equal(again.raw, raw)
+    np.testing.assert_array_equal(again.masks, masks)
+    assert again.annotated.all()

@@ -15,7 +15,9 @@ def test_a_child_does_not_start_with_the_peak_of_its_parent():
 
 
 def test_peak_memory_grows_by_what_is_taken():
-    code = f"import numpy as np; from helpers.memory import peak_memory; print(peak_memory()); np.ones(25_000_000); {PEAK}"
+    code = (
+        f"import numpy as np; from helpers.memory import peak_memory; print(peak_memory()); np.ones(25_000_000); {PEAK}"
+    )
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     before, after = map(int, child.stdout.split())
     assert 195e6 < after - before < 260e6

@@ -103,7 +103,7 @@ def test_provenance_names_the_commit_the_code_and_the_versions(root):
 def test_the_code_hash_covers_what_a_training_imports():
     code = (
         "import sys, helpers.training, helpers.models, helpers.inference, helpers.postprocess; "
-        "import helpers.metrics, helpers.datasets, helpers.phantom; "
+        "import helpers.metrics, helpers.datasets, helpers.phantom_shapes; "
         "print(sorted({m.split('.')[1] for m in sys.modules if m.startswith('helpers.')}))"
     )
     imported = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -114,7 +114,8 @@ def test_the_judges_hash_covers_what_makes_rows():
     code = "import sys, helpers.runs; print(sorted({m.split('.')[1] for m in sys.modules if m.startswith('helpers.')}))"
     imported = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     apart = {"notebook", "files", "outputs"}  # how files are written makes no other number
-    assert set(eval(imported)) - apart | {"phantom"} == set(runs.CODE)  # the phantom is imported where it is made
+    made = {"phantom", "phantom_shapes"}  # imported where they are made
+    assert set(eval(imported)) - apart | made == set(runs.CODE)
 
 
 def test_training_needs_torch_numpy_and_scipy_alone():

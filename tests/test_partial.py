@@ -5,8 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.datasets import Image
-from helpers.datasets.partial import annotate_only, label_fraction, one_class_each, units
+from helpers.datasets import Image, load
+from helpers.datasets.partial import (
+    annotate_only,
+    annotated_units,
+    label_fraction,
+    one_class_each,
+    training_images,
+    units,
+)
 
 CLASSES = ("a", "b", "c")
 EXCLUDES = {"a": ("b",)}
@@ -128,6 +135,51 @@ def test_what_other_classes_units_are_used_for():
     np.testing.assert_array_equal(got["discarded"].annotated[0], got["own"].annotated[0])
 
 
+def test_of_the_target_a_share_stays_and_of_the_others_all():
+    images = made(4, shape=(64, 64))
+    whole, some = (
+        one_class_each(images, CLASSES, others="negatives", target="b", target_fraction=share, block=16, seed=2)
+        for share in (1.0, 0.25)
+    )
+    assert [share(some, k) / share(whole, k) for k in range(3)] == [1, pytest.approx(5 / 21), 1]  # 21 of 64 units
+    assert not any((less.annotated & ~more.annotated).any() for less, more in zip(some, whole, strict=True))
+
+
+def test_annotated_units_are_images_of_their_own_and_each_class_is_drawn_alike_often():
+    images = made(4, shape=(64, 64))
+    partly = one_class_each(images, CLASSES, others="own", target="a", target_fraction=0.25, block=16, seed=1)
+    found = annotated_units(partly, 16)
+    by_name = {image.name: image for image in partly}
+    counted = np.zeros(3, int)
+    for unit in found:
+        name, corner = unit.name.split("@")
+        window = (slice(None), *(slice(int(c), int(c) + 16) for c in corner.split(",")))
+        for kind in ("raw", "masks", "annotated", "known"):
+            np.testing.assert_array_equal(getattr(unit, kind), getattr(by_name[name], kind)[window])
+        assert unit.annotated.reshape(3, -1).all(1).sum() == 1 and unit.spacing == (5.0, 5.0)
+        counted += unit.annotated.reshape(3, -1).all(1)
+    assert len({unit.name for unit in found}) == 5 + 21 + 22  # of 64 units, 21, 21 and 22 a class; 5 of a's
+    assert sorted(counted) == [5 * 4, 21, 22]
+    assert annotated_units(label_fraction(images, CLASSES, 0.0), 16) == ()
+
+
+def test_what_a_training_sees():
+    data = load("phantom", ("mitochondria", "tubes"), reduce=16)
+    settings = {"block": 16, "seed": 0}
+    assert training_images(data, "all", 1.0, "tubes", **settings) is data.train
+    quarter = training_images(data, "all", 0.25, "tubes", **settings)
+    assert len(quarter) == 8 * 16 // 4 and all(unit.known.all() for unit in quarter)
+    own, negatives = (training_images(data, how, 0.25, "tubes", **settings) for how in ("own", "negatives"))
+    assert len({u.name for u in own}) == 64 + 16 and [u.name for u in own] == [u.name for u in negatives]
+    assert sum(u.known.sum() for u in own) < sum(u.known.sum() for u in negatives)
+    alone = training_images(data, "discarded", 0.25, "tubes", **settings)
+    assert {u.name for u in alone} == {u.name for u in own if u.annotated[1].any()} and len(alone) == 16
+    with pytest.raises(ValueError, match="annotated is 'some'; expected one of all, discarded, own, negatives"):
+        training_images(data, "some", 1.0, "tubes", **settings)
+    with pytest.raises(ValueError, match="share is 0: no block is annotated"):
+        training_images(data, "discarded", 0, "tubes", **settings)
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [
@@ -138,6 +190,11 @@ def test_what_other_classes_units_are_used_for():
         (lambda i: one_class_each(i, CLASSES, others="ignored"), "others is 'ignored'; expected one of discarded"),
         (lambda i: one_class_each(i, CLASSES, others="discarded"), "no target is said"),
         (lambda i: one_class_each(i, CLASSES, others="own", target="x"), "no class 'x'"),
+        (lambda i: one_class_each(i, CLASSES, others="own", target_fraction=0.5), "target_fraction is 0.5, but no"),
+        (
+            lambda i: one_class_each(i, CLASSES, others="own", target="a", target_fraction=2),
+            "target_fraction is 2; exp",
+        ),
         (lambda i: annotate_only(i, CLASSES, {"nowhere": ["a"]}), "no image 'nowhere'; there are i/0"),
         (lambda i: annotate_only(i, CLASSES, {"i/0": ["z"]}), "no class 'z'"),
     ],

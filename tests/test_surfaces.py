@@ -679,7 +679,7 @@ def test_the_notebook_makes_everything_of_a_run_of_its_own(root, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["-p", "run", "nowhere"], "no folder nowhere in"),
+        (["-p", "run", "nowhere"], "there is no nowhere in"),
         (["-p", "resolution", "40"], "resolution is 40; expected an odd number"),
         (["-p", "resolutions", "41"], "unknown parameter 'resolutions' (did you mean 'resolution'?)"),
         (["-p", "run", "empty"], "no checkpoint step-*.pt in"),

@@ -8,6 +8,7 @@ import sys
 
 import pandas as pd
 import pytest
+import yaml
 from conftest import snakemake
 
 from helpers import tables
@@ -33,12 +34,12 @@ def edited(path, change):
 
 
 def test_a_study_ends_in_one_table_and_a_book(tiny_study):
-    table = pd.read_csv(tiny_study / "build/tiny/results/rows.csv")
+    table = pd.read_csv(tiny_study / "build/tiny/main/analysis/rows.csv")
     assert list(table.columns) == list(tables.COLUMNS)
     assert len(table) == 3 * 3  # objectives x test images
     assert set(table["subset"]) == {"test"} and set(table["study"]) == {"tiny"}
     assert (tiny_study / "build/tiny/book/_build/html/index.html").is_file()
-    summary = pd.read_csv(tiny_study / "build/tiny/results/summary.csv")
+    summary = pd.read_csv(tiny_study / "build/tiny/main/analysis/summary.csv")
     assert summary["objective"].tolist() == ["bce", "tanh_distance", "hot_distance"]
 
 
@@ -46,9 +47,9 @@ def test_finished_runs_are_not_run_again_and_a_changed_figure_or_judge_trains_no
     assert planned(tiny_study) == {}
     helpers = tiny_study / "src" / "helpers"
     for name, again in {
-        "figures/style": {"download", "targets", "analysis", "assemble", "book", "all"},
-        "judging": {"analysis", "assemble", "book", "all"},
-        "losses": {"targets", "train", "analysis", "assemble", "book", "all"},
+        "figures/style": {"notebook", "analysis", "assemble", "book", "all"},
+        "judging": {"notebook", "analysis", "assemble", "book", "all"},
+        "losses": {"notebook", "train", "analysis", "assemble", "book", "all"},
     }.items():
         with edited(helpers / f"{name}.py", lambda source: source + "# changed\n"):
             assert planned(tiny_study).keys() - {"total"} == again, name
@@ -60,39 +61,114 @@ def test_adding_a_seed_runs_that_seed_alone(tiny_study):
         assert planned(tiny_study)["train"] == 3
 
 
+@pytest.fixture
+def study(tiny_study):
+    """Function of a name and a text -> the study of that name, for as long as the test lasts."""
+    made = []
+
+    def make(name, text):
+        made.append(tiny_study / "studies" / f"{name}.yml")
+        made[-1].write_text(text)
+        return tiny_study
+
+    yield make
+    for path in made:
+        path.unlink()
+
+
+SMALL = "{dataset: phantom, classes: mitochondria, steps: 6, batch: 2, patch: 32, reduce: 16, width: 2, threads: 1}"
+
+
+def test_runs_that_two_studies_share_are_run_once(study):
+    """Whatever the studies call them, and whether they say a default or not."""
+    named = "objectives: {masks: {loss: bce, foreground: 0.0}, both: {loss: hot_distance}}\nreference: masks"
+    folder = study("other", f"study: other\nannouncement: ''\n{named}\nseeds: [0, 1]\nparameters: {SMALL}\n")
+    assert planned(folder, "--config", "study=other")["train"] == 2, "of four runs, those of seed 0 are there"
+
+
+@pytest.mark.slow
+def test_learning_rates_are_searched_for_first_shared_and_used(study):
+    """Two parts: the second varies what the search leaves at one value."""
+    head = "study: searched\nannouncement: 'A search.'\nparts:\n"
+    part = "{{objectives: [bce, dice], search: {{}}, seeds: [0], parameters: {}{}}}"
+    text = head + f"  one: {part.format(SMALL, '')}\n  two: {part.format(SMALL, ', vary: {split: [0, 1]}')}\n"
+    folder = study("searched", text)
+    early = snakemake(folder, "--config", "study=searched", "--dry-run")
+    assert early.returncode != 0 and "the learning rates of study searched are not searched yet" in early.stderr
+    assert planned(folder, "--config", "study=searched", "stage=rates", "--", "rates")["train"] == 2, "shared by parts"
+    result = snakemake(folder, "--config", "study=searched", "stage=rates", "--", "rates")
+    assert result.returncode == 0, result.stderr[-3000:]
+    rates = pd.read_csv(folder / "build/searched/rates.csv")
+    assert rates[["part", "objective"]].values.tolist() == [[p, o] for p in ("one", "two") for o in ("bce", "dice")]
+    for row in rates.itertuples():
+        scores = dict(map(float, pair.split(":")) for pair in row.scores.split())
+        assert list(scores) == [1e-3, 3e-3, 1e-2] and scores[row.learning_rate] == max(scores.values())
+    assert rates["seconds"].gt(0).all(), "what the search cost"
+    result = snakemake(folder, "--config", "study=searched")
+    assert result.returncode == 0, result.stderr[-3000:]
+    rows = pd.read_csv(folder / "build/searched/two/analysis/rows.csv")
+    assert set(rows["split"]) == {0, 1}
+    chosen = rates[rates["part"] == "two"].set_index("objective")["learning_rate"]
+    assert all(row.learning_rate == chosen[row.objective] for row in rows.itertuples())
+    assert planned(folder, "--config", "study=searched") == {}
+    book = folder / "build/searched/book/_build/html"
+    assert (book / "results/searched.html").is_file() and (book / "runs/searched-two.html").is_file()
+    assert (folder / "build/searched/pages/results/searched/rates.csv").is_file()
+
+
 @pytest.mark.slow
 def test_parameters_of_one_objective_and_any_number_reach_the_notebook(tiny_study):
     study = tiny_study / "studies" / "own.yml"
     text = (tiny_study / "studies" / "tiny.yml").read_text().replace("study: tiny", "study: own")
+    text = text.replace("show: [bce, hot_distance]", "show: [focal]")
     own = "{bce: {learning_rate: 1.0e-5, positive_weight: 2.0}, focal: {gamma: 1.0}}"
     study.write_text(text.replace("[bce, tanh_distance, hot_distance]", own))
     result = snakemake(tiny_study, "--config", "study=own")
     assert result.returncode == 0, result.stderr[-3000:]
-    rows = pd.read_csv(tiny_study / "build/own/results/rows.csv").groupby("objective").first()
+    rows = pd.read_csv(tiny_study / "build/own/main/analysis/rows.csv").groupby("objective").first()
     assert rows.loc["bce", "learning_rate"] == 1e-5 and rows.loc["focal", "learning_rate"] == 3e-3
     assert json.loads(rows.loc["bce", "options"])["positive_weight"] == 2.0
     assert json.loads(rows.loc["focal", "options"])["gamma"] == 1.0
     pages = tiny_study / "build/own/book/_build/html/runs"
-    assert (pages / "focal.html").is_file() and not (pages / "tanh_distance.html").exists()
+    assert (pages / "own-main-focal.html").is_file() and not (pages / "own-main-bce.html").exists()
 
 
-def test_publishing_puts_the_study_into_the_book_and_the_readme_and_refuses_a_quick_one(tiny_study, tmp_path):
+def test_publishing_puts_the_study_into_the_book_and_refuses_a_quick_one(tiny_study, tmp_path):
     refused = snakemake(tiny_study, "--config", "study=tiny", "--", "publish")
     assert refused.returncode != 0 and "not published: this study says of itself 'A tiny run.'" in refused.stderr
-    results = tiny_study / "build/tiny/results"
-    book, readme = tmp_path / "book", tmp_path / "README.md"
-    shutil.copytree(tiny_study / "book", book)
-    readme.write_text("before\n<!-- results:start -->\nold\n<!-- results:end -->\nafter\n")
-    command = [sys.executable, "workflow/assemble.py", "--results", results, "--readme", readme, book]
-    command += ["build/tiny/notebooks/analysis.ipynb", "build/tiny/runs/bce-seed0.ipynb=bce.ipynb"]
-    subprocess.run(command, cwd=tiny_study, check=True)
-    lines = readme.read_text().splitlines()
-    verdicts = (results / "verdicts.csv").read_text().splitlines()
-    assert lines[0] == "before" and lines[-1] == "after" and "old" not in lines
-    assert [line.strip("| ").split(" | ") for line in (lines[2], lines[4])] == [row.split(",") for row in verdicts[:2]]
-    assert sorted(path.name for path in (book / "runs").iterdir()) == ["analysis.ipynb", "bce.ipynb"]
-    contents = (book / "_toc.yml").read_text()
-    assert "runs/bce" in contents and "runs/tanh_distance" not in contents
+    book = tmp_path / "book"
+    shutil.copytree(tiny_study / "book", book, ignore=shutil.ignore_patterns("_build"))
+    before = {path.name for path in (book / "runs").iterdir()}
+    command = [
+        sys.executable,
+        "workflow/assemble.py",
+        str(book),
+        "--study",
+        "tiny",
+        "--results",
+        "build/tiny",
+        "--parts",
+        "main",
+    ]
+    run = next((tiny_study / "build/runs").glob("phantom-bce-seed0-*.ipynb"))
+    for _ in range(2):  # a second time changes nothing
+        subprocess.run([*command, "--runs", f"{run}=main-bce"], cwd=tiny_study, check=True)
+    made = {path.name for path in (book / "runs").iterdir()} - before
+    assert made == {f"tiny-main{name}.ipynb" for name in ("", "-download", "-targets", "-bce")}
+    results = tiny_study / "build/tiny/main/analysis"
+    assert (book / "results/tiny/main/rows.csv").read_bytes() == (results / "rows.csv").read_bytes()
+    assert "../runs/tiny-main.ipynb::sentence" in (book / "results/tiny.md").read_text()
+    (chapter,) = (
+        c
+        for p in yaml.safe_load((book / "_toc.yml").read_text())["parts"]
+        for c in p["chapters"]
+        if c["file"] == "results/tiny"
+    )
+    assert [section["file"] for section in chapter["sections"]] == [
+        f"runs/tiny-main{name}" for name in ("", "-download", "-targets", "-bce")
+    ]
+    headings = [json.loads(p.read_text())["cells"][0]["source"][0] for p in (book / "runs").glob("tiny-*.ipynb")]
+    assert len(set(headings)) == len(headings)
 
 
 def test_a_failed_notebook_is_kept_aside_and_named(tiny_study):
@@ -104,48 +180,14 @@ def test_a_failed_notebook_is_kept_aside_and_named(tiny_study):
     result = snakemake(tiny_study, "--config", "study=broken")
     assert result.returncode != 0
     assert "patch is 33; this network needs a multiple of 8" in result.stderr
-    failed = tiny_study / "build/broken/runs/bce-seed0.ipynb.failed"
+    assert "cell 17 ('def of_class(i, found):') raised ValueError: patch is 33" in result.stderr
+    (failed,) = (tiny_study / "build/runs").glob("*.ipynb.failed")
     assert "patch is 33" in json.dumps(json.loads(failed.read_text()))
     assert not failed.with_suffix("").exists()
 
 
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        (None, "study is 'nothing'; expected one of"),
-        ("study: nothing\n", "studies/nothing.yml has no 'announcement'"),
-        ("OBJECTIVE", "objective 'dise' of studies/nothing.yml: expected one of bce, logistic"),
-        ("PARAMETER", "parameter 'stepps' of studies/nothing.yml: notebooks/train.ipynb takes dataset, classes"),
-        ("TYPE", "steps of studies/nothing.yml is 'many', of type str; expected int"),
-        (
-            "RATE",
-            "learning_rate of studies/nothing.yml is '1e-3', of type str; expected float (YAML reads 1e-3 as text",
-        ),
-        ("- a list\n", "studies/nothing.yml holds ['a list']"),
-        ("", "studies/nothing.yml holds None"),
-        ("DATASET", "dataset of studies/nothing.yml: unknown data set 'phantm'; there are vnc, fib25"),
-        ("FOLDER", "dataset of studies/nothing.yml: no folder some/where"),
-        ("CLASS", "class 'nuclei' of studies/nothing.yml: phantom has membranes, mitochondria"),
-        ("UNLABELLED", "class 'mitochondria' of studies/nothing.yml: cem1500k has no labels"),
-        ("SEEDS", "seeds of studies/nothing.yml: expected a list of different whole numbers"),
-    ],
-)
-def test_a_study_that_cannot_run_says_so_before_anything_runs(project_copy, text, says):
-    study = project_copy / "studies" / "nothing.yml"
-    tiny = (project_copy / "studies" / "tiny.yml").read_text().replace("study: tiny", "study: nothing")
-    changes = {
-        "OBJECTIVE": tiny.replace("[bce,", "[dise,"),
-        "PARAMETER": tiny.replace("steps:", "stepps:"),
-        "TYPE": tiny.replace("steps: 6", "steps: many"),
-        "RATE": tiny.replace("[bce, tanh_distance, hot_distance]", "{bce: {learning_rate: 1e-3}}"),
-        "DATASET": tiny.replace("dataset: phantom", "dataset: phantm"),
-        "FOLDER": tiny.replace("dataset: phantom", "dataset: some/where"),
-        "CLASS": tiny.replace("classes: mitochondria", "classes: nuclei"),
-        "UNLABELLED": tiny.replace("dataset: phantom", "dataset: cem1500k"),
-        "SEEDS": tiny.replace("seeds: [0]", "seeds: [0, 0]"),
-    }
-    if text is not None:
-        study.write_text(changes.get(text, text))
-    result = snakemake(project_copy, "--config", "study=nothing")
-    study.unlink(missing_ok=True)
-    assert result.returncode != 0 and says in result.stderr + result.stdout
+def test_a_study_that_cannot_run_says_so_before_anything_runs(study):
+    text = f"study: nothing\nannouncement: ''\nobjectives: [bce, dise]\nseeds: [0]\nparameters: {SMALL}\n"
+    result = snakemake(study("nothing", text), "--config", "study=nothing")
+    assert result.returncode != 0
+    assert "studies/nothing.yml, line 3: objective 'dise' of part main: expected one of bce" in result.stderr

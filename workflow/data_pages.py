@@ -23,7 +23,8 @@ def main() -> None:
     names = parser.parse_args().names
     for name in names:
         datasets.prepare(name)  # here, so that no page shows how a download went
-        command = ["workflow/execute", "notebooks/download.ipynb", BUILD / f"{name}.ipynb", BUILD / f"{name}.log"]
+        command = [sys.executable, "workflow/execute.py", "notebooks/download.ipynb"]
+        command += [BUILD / f"{name}.ipynb", BUILD / f"{name}.log"]
         command += ["-r", "dataset", name, "-r", "output", BUILD / "figures" / name]
         if subprocess.run(command).returncode:
             sys.exit(f"the page of {name} failed; {PAGES} is as it was")

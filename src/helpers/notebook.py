@@ -33,6 +33,7 @@ CODE = (
     "models",
     "objectives",
     "phantom",
+    "phantom_shapes",
     "postprocess",
     "schedules",
     "steps",
@@ -90,19 +91,19 @@ def parameters(cells: Sequence[str], values: Mapping[str, Any]) -> SimpleNamespa
     return SimpleNamespace(**result)
 
 
-def existing(folder: str | Path) -> Path:
-    """The folder, seen from the working directory or, for a notebook opened in notebooks/, from the one above.
+def existing(path: str | Path) -> Path:
+    """A folder or file, seen from the working directory or, for a notebook opened in notebooks/, from the one above.
 
     Raises
     ------
     FileNotFoundError
         It is in neither place.
     """
-    for place in (Path(folder), Path("..", folder)):
-        if place.is_dir():
+    for place in (Path(path), Path("..", path)):
+        if place.exists():
             return place
     raise FileNotFoundError(
-        f"no folder {folder} in {Path.cwd()} or above it; run a study first: make study STUDY=quick"
+        f"there is no {path} in {Path.cwd()} or above it; run a study first: make study STUDY=quick"
     )
 
 

@@ -57,6 +57,7 @@ class _Grid:
         self.spacing = np.divide(spacing, self.fine)
         self.axes = [(np.arange(n) + 0.5) * s for n, s in zip(self.shape, self.spacing, strict=True)]
         self.pixel = float(self.spacing.min())
+        self.middle = tuple(slice(f // 2, None, f) for f in self.fine)  # of each voxel
 
     def noise(self, rng: Rng, scale: float) -> np.ndarray:
         """Smooth noise of unit variance: normal values on a lattice of `scale` nm, cubic B-splines between.
@@ -308,6 +309,63 @@ def _vesicles(rng: Rng, canvas: _Canvas, radius: float, rim: float, lumen: float
             yield _Shape(p[None], size, lambda d, x, q: rim + (lumen - rim) * _inner(d, 9))
 
 
+def _field(shape: Sequence[int], spacing: float | Sequence[float] | None) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Shape and spacing of `make`, checked; the spacing one number per axis."""
+    shape = tuple(np.ravel(shape).tolist())
+    d = len(shape)
+    if d not in (2, 3) or any(n != int(n) or n < 1 for n in shape):
+        raise ValueError(f"shape is {shape}, expected 2 or 3 whole numbers of at least 1: pass (y, x) or (z, y, x).")
+    spacing = {2: 18.4, 3: 16.0}[d] if spacing is None else spacing
+    spacing = (float(spacing),) * d if np.ndim(spacing) == 0 else tuple(map(float, spacing))
+    if len(spacing) != d or not all(0 < s < math.inf for s in spacing):
+        raise ValueError(f"spacing is {spacing}, expected {d} positive numbers for shape {shape}: pass nm per voxel.")
+    return shape, spacing
+
+
+def _streams(seed: int, *more: str) -> dict[str, Rng]:
+    """A generator for each class and step; those of `more` come after them and change none."""
+    names = (*CLASSES, "cells", "dense", "texture", "noise", *more)
+    return dict(zip(names, np.random.default_rng(seed).spawn(len(names)), strict=True))
+
+
+def _tissue(
+    streams: Mapping[str, Rng], grid: _Grid, cell_diameter: float, membrane_thickness: float, dark_cells: float
+) -> tuple[_Canvas, dict[str, np.ndarray], np.ndarray]:
+    """Cells and membranes, ready to be drawn in; the instances of membranes; per voxel: is its cell dark?"""
+    cell, distance, dark = _cells(streams["cells"], grid, cell_diameter, dark_cells)
+
+    rng = streams["texture"]
+    base = np.where(dark, 88, 172) + 13 * rng.standard_normal(len(dark))
+    grain = rng.uniform(0.5, 1.4, len(dark))
+    grey = 9 * grid.noise(rng, 70) - 36 * np.maximum(grid.noise(rng, 27) - 0.2, -0.5)
+    grey = base[cell] + grain[cell] * grey - 40 * np.clip(grid.noise(rng, 300) - 1, 0, 1)
+
+    # Where a section cuts a membrane at a slant it is wider and fainter.
+    rng = streams["membranes"]
+    slant = 0.7 * np.clip(grid.noise(rng, 260) - 0.4, 0, 1.5)
+    room = distance - membrane_thickness / 2 * (1 + slant)
+    if membrane_thickness:
+        grey += np.clip(0.5 - room / grid.pixel, 0, 1) * (30 + 26 * slant - grey)
+        # Synaptic densities: dark smears on a membrane that end in cytoplasm.
+        grey -= 110 * np.clip(grid.noise(rng, 110) - 2, 0, 1) * np.exp(-np.maximum(room, 0) / 35)
+    membranes = ndimage.label((room < 0)[grid.middle], np.ones((3,) * room.ndim))[0]
+    canvas = _Canvas(grid, grey, room, grid.noise(streams["cells"], 120))
+    return canvas, {"membranes": membranes}, dark[cell]
+
+
+def _exposed(
+    rng: Rng, grid: _Grid, grey: np.ndarray, contrast: float, staining: float, blur_nm: float, electrons: float
+) -> np.ndarray:
+    """uint8 image of the grey values, as the microscope makes it; the arguments are `make`'s."""
+    grey = 132 + contrast * (grey - 132) + staining * grid.noise(rng, 1000)
+    grey = ndimage.gaussian_filter(grey, blur_nm / grid.spacing)
+    grey = grey.reshape([n for size, fine in zip(grid.shape, grid.fine, strict=True) for n in (size // fine, fine)])
+    grey = np.clip(grey.mean(tuple(range(1, grey.ndim, 2))), 0, 255)  # a thick section
+    if electrons < math.inf:
+        grey = rng.poisson(grey * (electrons / 255)) * (255 / electrons)
+    return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+
+
 def make(
     shape: Sequence[int] = (256, 256),
     spacing: float | Sequence[float] | None = None,
@@ -367,14 +425,7 @@ def make(
         cannot be given a density, or a length or factor out of range.
     """
     knobs = locals().copy()
-    shape = tuple(np.ravel(shape).tolist())
-    d = len(shape)
-    if d not in (2, 3) or any(n != int(n) or n < 1 for n in shape):
-        raise ValueError(f"shape is {shape}, expected 2 or 3 whole numbers of at least 1: pass (y, x) or (z, y, x).")
-    spacing = {2: 18.4, 3: 16.0}[d] if spacing is None else spacing
-    spacing = (float(spacing),) * d if np.ndim(spacing) == 0 else tuple(map(float, spacing))
-    if len(spacing) != d or not all(0 < s < math.inf for s in spacing):
-        raise ValueError(f"spacing is {spacing}, expected {d} positive numbers for shape {shape}: pass nm per voxel.")
+    shape, spacing = _field(shape, spacing)
     if unknown := sorted(set(density or ()) - set(DENSITY)):
         raise ValueError(
             f"density names {', '.join(map(repr, unknown))}, expected {', '.join(DENSITY)}: correct the "
@@ -388,28 +439,8 @@ def make(
     _within(1, math.inf, **{k: knobs[k] for k in (*lengths, "elongation", "electrons")})
 
     grid = _Grid(shape, spacing)
-    names = (*CLASSES, "cells", "dense", "texture", "noise")
-    streams = dict(zip(names, np.random.default_rng(seed).spawn(len(names)), strict=True))
-    cell, distance, dark = _cells(streams["cells"], grid, cell_diameter, dark_cells)
-
-    rng = streams["texture"]
-    base = np.where(dark, 88, 172) + 13 * rng.standard_normal(len(dark))
-    grain = rng.uniform(0.5, 1.4, len(dark))
-    grey = 9 * grid.noise(rng, 70) - 36 * np.maximum(grid.noise(rng, 27) - 0.2, -0.5)
-    grey = base[cell] + grain[cell] * grey - 40 * np.clip(grid.noise(rng, 300) - 1, 0, 1)
-
-    # Where a section cuts a membrane at a slant it is wider and fainter.
-    rng = streams["membranes"]
-    slant = 0.7 * np.clip(grid.noise(rng, 260) - 0.4, 0, 1.5)
-    room = distance - membrane_thickness / 2 * (1 + slant)
-    if membrane_thickness:
-        grey += np.clip(0.5 - room / grid.pixel, 0, 1) * (30 + 26 * slant - grey)
-        # Synaptic densities: dark smears on a membrane that end in cytoplasm.
-        grey -= 110 * np.clip(grid.noise(rng, 110) - 2, 0, 1) * np.exp(-np.maximum(room, 0) / 35)
-    middle = tuple(slice(f // 2, None, f) for f in grid.fine)
-    instances = {"membranes": ndimage.label((room < 0)[middle], np.ones((3,) * d))[0]}
-
-    canvas = _Canvas(grid, grey, room, grid.noise(streams["cells"], 120))
+    streams = _streams(seed)
+    canvas, instances = _tissue(streams, grid, cell_diameter, membrane_thickness, dark_cells)[:2]
     shapes = {  # and how much of each must fit; in this order, the roomiest first
         "mitochondria": (
             _mitochondria(streams["mitochondria"], canvas, mitochondrion_radius, elongation),
@@ -420,16 +451,10 @@ def make(
         "vesicles": (_vesicles(streams["vesicles"], canvas, vesicle_radius, 48, 160, 29), 0.97),
     }
     for name, (kind, keep) in shapes.items():
-        instances[name] = canvas.fill(kind, density[name], keep)[middle]
+        instances[name] = canvas.fill(kind, density[name], keep)[grid.middle]
     canvas.fill(_vesicles(streams["dense"], canvas, 0.9 * vesicle_radius, 34, 34, 1), dense_core, 0.97)
 
-    grey = 132 + contrast * (grey - 132) + staining * grid.noise(streams["noise"], 1000)
-    grey = ndimage.gaussian_filter(grey, blur_nm / grid.spacing)
-    grey = grey.reshape([n for pair in zip(shape, grid.fine, strict=True) for n in pair])
-    grey = np.clip(grey.mean(tuple(range(1, 2 * d, 2))), 0, 255)  # a thick section
-    if electrons < math.inf:
-        grey = streams["noise"].poisson(grey * (electrons / 255)) * (255 / electrons)
-    raw = np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+    raw = _exposed(streams["noise"], grid, canvas.grey, contrast, staining, blur_nm, electrons)
     instances = {c: _consecutive(instances[c]) for c in CLASSES}
     return Phantom(raw, {c: i > 0 for c, i in instances.items()}, instances, spacing)
 

@@ -20,8 +20,11 @@ from helpers.outputs import write_scores
 # What makes numbers of scores. With a change in any of these a run's rows are made again from its scores.
 CODE = (
     *("calibration", "datasets", "instances", "judging", "metrics"),
-    *("partitions", "phantom", "postprocess", "runs", "tables"),
+    *("partitions", "phantom", "phantom_shapes", "postprocess", "runs", "tables"),
 )
+
+
+SINGLE = "single"  # the study of a run by itself; a study that reads its rows writes its own name there
 
 
 def judge_hash() -> str:
@@ -57,7 +60,7 @@ def judge(folder: str | Path) -> tuple[list[dict], list[dict]]:
         readings,
         scores[1],
         distances and distances[1],
-        study=parameters["study"],
+        study=SINGLE,
         dataset=parameters["dataset"],
         objective=parameters["loss"],
         options=tables.options_text(facts["options"]),
@@ -85,7 +88,13 @@ def judge(folder: str | Path) -> tuple[list[dict], list[dict]]:
     return found, curves
 
 
-def collect(folders: Sequence[Path], processes: int | None = None) -> tuple[Any, Any]:
+def collect(
+    folders: Sequence[Path],
+    processes: int | None = None,
+    *,
+    study: str = SINGLE,
+    objectives: Sequence[str] | None = None,
+) -> tuple[Any, Any]:
     """Rows and reliability curves of many runs; those that another version judged are judged again first.
 
     Parameters
@@ -93,6 +102,11 @@ def collect(folders: Sequence[Path], processes: int | None = None) -> tuple[Any,
     folders : sequence of path
     processes : int, optional
         How many judge at once; as many as there are CPU cores if None.
+    study : str
+        The rows' column ``study``.
+    objectives : sequence of str, optional
+        For each folder the rows' column ``objective``, where a study has names of its own for what it compares, such
+        as two units of one distance; the registry's names by default.
 
     Returns
     -------
@@ -109,9 +123,15 @@ def collect(folders: Sequence[Path], processes: int | None = None) -> tuple[Any,
     else:
         for folder in stale:
             judge(folder)
-    found = tables.together([tables.read_table(Path(folder) / "rows.csv") for folder in folders])
-    curves = [tables.read_table(Path(folder) / "reliability.csv", tables.CURVE_COLUMNS) for folder in folders]
-    return found, tables.together(curves, (*tables.KEY, "kind", "bin"))
+
+    def read(name: str, columns: Sequence[str]) -> list:
+        read = [tables.read_table(Path(folder) / name, columns).assign(study=study) for folder in folders]
+        if objectives is None:
+            return read
+        return [table.assign(objective=own) for table, own in zip(read, objectives, strict=True)]
+
+    curves = read("reliability.csv", tables.CURVE_COLUMNS)
+    return tables.together(read("rows.csv", tables.COLUMNS)), tables.together(curves, (*tables.KEY, "kind", "bin"))
 
 
 def _is_current(folder: Path) -> bool:

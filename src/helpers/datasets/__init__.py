@@ -64,6 +64,7 @@ _SOURCES = {
     "cem1500k": cem1500k,
     "cellmap": cellmap,
     "phantom": synthetic,
+    **{f"phantom-{kind}": synthetic.Shaped(kind) for kind in ("discs", "tubes", "sheets", "trees")},
 }
 
 
@@ -233,7 +234,7 @@ def load(
     reduce : int
         Block size of the reduction in-plane: raw is the mean over reduce × reduce blocks, a mask their
         majority, annotated all of it; the in-plane spacing grows by the same factor. By default the data set's
-        own: 4 for ``vnc`` and ``phantom``, else 1.
+        own: 4 for ``vnc`` and the phantoms, else 1.
     split : int
         Which of the data set's fixed splits into training, validation and test.
     test : bool

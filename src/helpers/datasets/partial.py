@@ -12,9 +12,55 @@ from dataclasses import replace
 
 import numpy as np
 
-from helpers.datasets import Image, known_voxels
+from helpers.datasets import Dataset, Image, about, known_voxels
 
 OTHERS = ("discarded", "own", "negatives")
+ANNOTATED = ("all", *OTHERS)
+
+
+def training_images(
+    data: Dataset, annotated: str, share: float, target: str, *, block: int, seed: int
+) -> tuple[Image, ...]:
+    """What a training sees of a data set: its training images, or the annotated blocks of them.
+
+    Parameters
+    ----------
+    data : Dataset
+    annotated : str
+        "all": every class in every block that is annotated (`label_fraction`); else what the blocks of other classes
+        than `target` are used for, one class a block (`one_class_each`).
+    share : float
+        Of the blocks, how many are annotated; with one class a block, of those of `target`.
+    target : str
+        The class that is asked about; it matters with one class a block only.
+    block : int
+        Side of a block in voxels.
+    seed : int
+
+    Returns
+    -------
+    tuple of Image
+        ``data.train`` itself where everything is annotated, else as `annotated_units` gives them.
+
+    Raises
+    ------
+    ValueError
+        An option out of range, or nothing left that is annotated.
+    """
+    if annotated not in ANNOTATED:
+        raise ValueError(f"annotated is {annotated!r}; expected one of {', '.join(ANNOTATED)}")
+    if annotated == "all" and share == 1:
+        return data.train
+    settings = {"excludes": about(data.name)["excludes"], "block": block, "seed": seed}
+    if annotated == "all":
+        images = label_fraction(data.train, data.classes, share, **settings)
+    else:
+        images = one_class_each(
+            data.train, data.classes, others=annotated, target=target, target_fraction=share, **settings
+        )
+    if not (found := annotated_units(images, block)):
+        raise ValueError(f"share is {share!r}: no block is annotated, so there is nothing to learn from")
+    return found
 
 
 def units(images: Sequence[Image], block: int | None) -> Iterator[tuple[int, tuple[slice, ...]]]:
@@ -96,6 +142,7 @@ def one_class_each(
     others: str,
     target: str | None = None,
     fraction: float = 1.0,
+    target_fraction: float = 1.0,
     excludes: Mapping[str, Sequence[str]] | None = None,
     block: int | None = 64,
     seed: int = 0,
@@ -117,23 +164,54 @@ def one_class_each(
         The class that is asked about; needed for ``"discarded"``.
     fraction : float
         Share of all units that is annotated at all; the same unit has the same class whatever the share.
+    target_fraction : float
+        Share of the units of `target` among those that stays annotated, rounded as in `label_fraction`; the units of
+        the other classes all stay.
     """
     if others not in OTHERS:
         raise ValueError(f"others is {others!r}; expected one of {', '.join(OTHERS)}")
     if others == "discarded" and target is None:
         raise ValueError('others is "discarded", but no target is said; expected the class that is asked about')
+    if target is None and target_fraction != 1:
+        raise ValueError(f"target_fraction is {target_fraction!r}, but no target is said; expected the class it is of")
     if target is not None:
         _check_classes([target], classes)
     every = list(units(images, block))
     rng = np.random.default_rng(seed)
     order, turn = rng.permutation(len(every)), rng.permutation(len(classes))
-    drawn = _nothing(images)
+    mine = {k: [] for k in range(len(classes))}
     for place, unit in enumerate(order[: _count(fraction, len(every), "fraction")]):
-        k = int(turn[place % len(classes)])
-        if others != "discarded" or classes[k] == target:
-            number, window = every[unit]
+        mine[int(turn[place % len(classes)])].append(every[unit])
+    drawn = _nothing(images)
+    for k, windows in mine.items():
+        if classes[k] == target:
+            windows = windows[: _count(target_fraction, len(windows), "target_fraction")]
+        elif others == "discarded":
+            windows = []
+        for number, window in windows:
             drawn[number][(k, *window)] = True
     return _reduced(images, drawn, classes, excludes or {}, negatives=others == "negatives")
+
+
+def annotated_units(images: Sequence[Image], block: int | None = 64) -> tuple[Image, ...]:
+    """Each unit in which something is known as an image of its own, named after its corner: ``"i/3@64,0"``.
+
+    So a training draws no crop without labels, and sees nothing beyond what was annotated, as with crops that were
+    annotated one by one. Each class's units are drawn alike often, whatever their number: those of a class with fewer
+    annotated units stand several times in what is returned, in whole copies as near to that as can be.
+    """
+    found: dict[tuple[bool, ...], list[Image]] = {}
+    for number, window in units(images, block):
+        image, where = images[number], (slice(None), *window)
+        if not image.known[where].any():
+            continue
+        annotated = np.asarray(image.annotated[where])
+        of = tuple(annotated.reshape(len(annotated), -1).any(1).tolist())
+        name = f"{image.name}@{','.join(str(w.start) for w in window)}"
+        masks, known = (np.asarray(labels[where]) for labels in (image.masks, image.known))
+        found.setdefault(of, []).append(Image(name, image.raw[where], masks, annotated, known, image.spacing))
+    most = max(map(len, found.values()), default=0)
+    return tuple(unit for mine in found.values() for unit in mine * max(round(most / len(mine)), 1))
 
 
 def annotate_only(

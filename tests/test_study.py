@@ -1,0 +1,143 @@
+"""A study's file: what it asks for, and what is wrong with it, by line."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "workflow"))
+from study import arguments_of, read_study, takes  # noqa: E402
+
+TEXT = """study: made
+announcement: ""
+parts:
+  first:
+    objectives:
+      bce:
+      voxels: {loss: distance, unit: voxel}
+    seeds: [0, 1, 2]
+    vary: {depth: [2, 3]}
+    parameters:
+      dataset: phantom
+      classes: "mitochondria,tubes"
+      steps: 6
+    notebooks: {targets: {scale_nm: 30.0}}
+    show: [voxels]
+    primary: voi
+    classes: tubes
+  second: {objectives: [bce], seeds: [0], parameters: {steps: 6, depth: 2, classes: "mitochondria,tubes"}, search: {}}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def read(folder, text, rates=None):
+    (folder / "studies" / "made.yml").write_text(text)
+    return read_study("made", rates)
+
+
+def test_a_part_asks_for_its_objectives_times_seeds_times_what_varies(folder):
+    (folder / "rates.csv").write_text("part,objective,learning_rate\nsecond,bce,0.003\n")
+    study = read(folder, TEXT, folder / "rates.csv")
+    first, second = study.parts
+    asked = {(r.objective, r.parameters["seed"], r.parameters.get("depth", 3)) for r in first.runs}
+    assert len(first.runs) == len(asked) == 2 * 3 * 2 == len({r.id for r in first.runs})
+    assert all(r.parameters["test"] is True and r.parameters["steps"] == 6 for r in first.runs)
+    voxels = next(r for r in first.runs if r.objective == "voxels")
+    assert voxels.parameters["loss"] == "distance" and voxels.parameters["unit"] == "voxel"
+    assert voxels.id.startswith("phantom-distance-seed0-") and [r.objective for r in first.shown] == ["voxels"]
+    assert first.analysis == {"primary": "voi", "classes": "tubes"} and first.searches == ()
+    shared = next(
+        r for r in first.runs if (r.objective, r.parameters["seed"], r.parameters.get("depth")) == ("bce", 0, 2)
+    )
+    assert second.runs[0].id == shared.id, "a rate that was found and is the default, and a default that was said"
+
+
+def test_where_a_rate_is_searched_for_there_are_no_runs_until_it_is_found(folder):
+    study = read(folder, TEXT, folder / "rates.csv")
+    assert not study.searched and not study.parts[1].runs and len(study.parts[1].searches) == 1
+    search = study.parts[1].searches[0]
+    assert search.parameters["learning_rate"] == 0 and not search.parameters.get("test", False)
+    (folder / "rates.csv").write_text("part,objective,learning_rate\nsecond,bce,0.01\n")
+    found = read(folder, TEXT, folder / "rates.csv")
+    assert found.searched and found.parts[1].runs[0].parameters["learning_rate"] == 0.01
+    (folder / "rates.csv").write_text("part,objective,learning_rate\nsecond,dice,0.01\n")
+    with pytest.raises(ValueError, match="no learning rate was found for bce of part second: search again"):
+        read(folder, TEXT, folder / "rates.csv")
+
+
+def test_notebooks_of_a_part_get_what_they_take_and_what_is_theirs(folder):
+    (folder / "rates.csv").write_text("part,objective,learning_rate\nsecond,bce,0.003\n")
+    study = read(folder, TEXT, folder / "rates.csv")
+    (first, _), build = study.parts, Path("build")
+    analysis = arguments_of("analysis", study, first, build, first.analysis)
+    assert analysis["index"] == "build/made/first/runs.csv" and analysis["output"] == "build/made/first/analysis"
+    assert analysis["primary"] == "voi" and analysis["part"] == "first" and set(analysis) <= set(takes("analysis"))
+    targets = arguments_of("targets", study, first, build, first.notebooks["targets"])
+    assert targets["class_name"] == "mitochondria" and targets["scale_nm"] == 30.0 and "runs" not in targets
+
+
+def test_every_study_that_is_shipped_can_be_read(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    for path in sorted(Path("studies").glob("*.yml")):
+        study = read_study(path.stem)
+        assert all(part.runs or part.searches for part in study.parts), path
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("study: made", "study: other", "line 1: study is 'other'; expected the file's own name, 'made'"),
+        ('announcement: ""\n', "", "there is no 'announcement'; see studies/quick.yml"),
+        ("parts:", "parst:", "there is no 'parts'"),
+        ("    show:", "    shown:", "line 15: part first has the unknown key 'shown'; it may say objectives, seeds"),
+        ("      bce:\n", "      dise:\n", "line 6: objective 'dise' of part first: expected one of bce, logistic"),
+        ("loss: distance", "loss: hop", "line 7: objective 'hop' of part first"),
+        ("unit: voxel", "gamma: 3.0", "line 7: gamma is set to 3.0, but distance has no such option"),
+        ("      steps: 6", "      stepps: 6", "line 13: parameter 'stepps' of part first: notebooks/train.ipynb takes"),
+        ("      steps: 6", "      output: here", "parameter 'output' of part first"),
+        ("      steps: 6", "      steps: many", "line 13: steps is 'many', of type str; expected int"),
+        ("      steps: 6", "      learning_rate: 1e-3", r"expected float \(YAML reads 1e-3 as text: write 1.0e-3"),
+        ("dataset: phantom", "dataset: phantm", "line 11: dataset: unknown data set 'phantm'; there are vnc, fib25"),
+        ("dataset: phantom", "dataset: some/where", "line 11: dataset: no folder some/where"),
+        ("dataset: phantom", "dataset: cem1500k", "class 'mitochondria': cem1500k has no labels"),
+        ('"mitochondria,tubes"\n', "nuclei\n", "line 12: class 'nuclei': phantom has membranes, mitochondria"),
+        ("[0, 1, 2]", "[0, 0]", r"line 8: seeds: expected a list of different whole numbers, not \[0, 0\]"),
+        ("[2, 3]", "[3, 3]", r"line 9: vary depth is \[3, 3\]; expected a list of different values"),
+        ("[2, 3]", "[]", "vary depth is"),
+        ("loss: distance, unit: voxel", "loss: bce", "part first has the same run twice, as bce and voxels"),
+        ("show: [voxels]", "show: [pixels]", "line 15: show names 'pixels'; part first compares bce, voxels"),
+        ("targets: {scale_nm", "tagrets: {scale_nm", "line 14: part first wants the notebook 'tagrets'; there are"),
+        ("scale_nm", "scale", "line 14: parameter 'scale' of notebook targets: it takes dataset"),
+        ("primary: voi", "primary: sharpness", "line 16: primary: metric is 'sharpness'; expected one of iou"),
+        ("    classes: tubes", "    reference: dice", "line 17: reference is 'dice'; part first compares bce, voxels"),
+        ("  second: {", "  se-cond: {", "the part 'se-cond'; expected a name of letters"),
+        ("objectives: [bce]", "objectives: []", "part second has no objective; expected at least one of bce"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_line(folder, old, new, says):
+    assert TEXT.count(old) >= 1
+    with pytest.raises(ValueError, match="studies/made.yml.*" + says):
+        read(folder, TEXT.replace(old, new, 1))
+
+
+@pytest.mark.parametrize("text", ["- a list\n", "", "study: made\nannouncement: ''\nparts: 3\n"])
+def test_files_that_are_no_study(folder, text):
+    with pytest.raises(ValueError, match="holds|parts is 3"):
+        read(folder, text)
+
+
+def test_no_yaml_and_no_study(folder):
+    with pytest.raises(ValueError, match="(?s)studies/made.yml is no YAML.*line 1"):
+        read(folder, "study: [1\n")
+    with pytest.raises(ValueError, match="study is 'nothing'; expected one of made"):
+        read_study("nothing")
+    assert yaml.safe_load(TEXT)["study"] == "made"
