@@ -86,9 +86,9 @@ def own(pool, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def table(pool, tmp_path_factory):
+def table(pool):
     members, _ = surfaces.read_index(pool / "index.csv", pool / "runs")
-    return surfaces.tabulate(members, tmp_path_factory.mktemp("kept"), processes=1, log=lambda line: None)
+    return surfaces.tabulate(members, processes=1, log=lambda line: None)
 
 
 @pytest.fixture(scope="module")
@@ -136,11 +136,15 @@ def test_what_an_index_lacks_is_said_in_words(own):
         (lambda f: (f / "index.csv").write_text("run,objective\na,b\n"), "none of the 1 runs of .* is finished"),
         (
             lambda f: rewrite(f / "runs/r-dice-0/parameters.json", lambda p: p.update(steps=9, width=4)),
-            "differ in more than their objective .steps: 4 in r-bce-0, 9 in r-dice-0; width: 2 in r-bce-0, 4 in",
+            "differ in more than their objective .width: 2 in r-bce-0, 4 in r-dice-0; steps: 4 in",
         ),
         (
             lambda f: rewrite(f / "runs/r-focal_5-1/parameters.json", lambda p: p.update(gamma=4.0)),
             "runs of focal_5 are not of one objective .gamma: 5.0 in r-focal_5-0, 4.0 in r-focal_5-1",
+        ),
+        (
+            lambda f: rewrite(f / "runs/r-focal_5-1/parameters.json", lambda p: p.update(learning_rate=0.1)),
+            "runs of focal_5 are not of one objective .learning_rate: 0.02 in r-focal_5-0, 0.1 in r-focal_5-1",
         ),
         (
             lambda f: rewrite(f / "runs/r-dice-1/parameters.json", lambda p: p.update(seed=0)),
@@ -168,7 +172,9 @@ def test_no_index_says_what_is_expected(tmp_path):
 # ---- the table
 
 
-def test_every_run_is_tabulated_under_the_studys_names_and_only_once(own, table, tmp_path, monkeypatch):
+def test_every_run_is_tabulated_under_the_studys_names_and_only_once(own, table, monkeypatch):
+    for path in own.glob("runs/*/confidence_*.csv"):
+        path.unlink()
     members, _ = surfaces.read_index(own / "index.csv", own / "runs")
     computed = []
 
@@ -180,7 +186,7 @@ def test_every_run_is_tabulated_under_the_studys_names_and_only_once(own, table,
 
     def again(**options):
         computed.clear()
-        return surfaces.tabulate(members, tmp_path / "kept", processes=1, log=lambda line: None, **options)
+        return surfaces.tabulate(members, processes=1, log=lambda line: None, **options)
 
     found = again()
     assert computed == [m.run for m in members] == list(dict.fromkeys(found["run"]))
@@ -194,7 +200,7 @@ def test_every_run_is_tabulated_under_the_studys_names_and_only_once(own, table,
     pd.testing.assert_frame_equal(again(), found)
     assert computed == [], "what was computed is computed again"
     edit(own / "runs" / "r-dice-1", 2, lambda checkpoint: checkpoint["network"]["head.bias"].add_(1))
-    (tmp_path / "kept" / "r-bce-0.csv").write_text("run,objective\n")
+    (own / "runs" / "r-bce-0" / "confidence_validation.csv").write_text("run,objective\n")
     changed = again()
     assert sorted(computed) == ["r-bce-0", "r-dice-1"] and not changed.equals(found)
     again(subset="train")
@@ -204,10 +210,13 @@ def test_every_run_is_tabulated_under_the_studys_names_and_only_once(own, table,
     assert len(computed) == len(members)
 
 
-def test_several_processes_tabulate_the_same(pool, table, tmp_path):
-    members = surfaces.read_index(pool / "index.csv", pool / "runs")[0][:2]
+@pytest.mark.slow
+def test_several_processes_tabulate_the_same(own, table):
+    members = surfaces.read_index(own / "index.csv", own / "runs")[0][:2]
+    for member in members:
+        (member.folder / "confidence_validation.csv").unlink(missing_ok=True)
     lines = []
-    found = surfaces.tabulate(members, tmp_path, processes=2, log=lines.append)
+    found = surfaces.tabulate(members, processes=2, log=lines.append)
     expected = table[table["run"].isin([m.run for m in members])]
     pd.testing.assert_frame_equal(found, expected.reset_index(drop=True), rtol=1e-6)
     assert lines[0] == "0 of 2 runs were tabulated before" and lines[-1].startswith("2/2 runs")
@@ -224,8 +233,8 @@ def test_the_tables_key_covers_what_makes_it():
     names = {n.partition("/")[0] if not n.startswith("surfaces/") else n for n in names} - {"surfaces"}
     other = {"augment", "crops", "files", "losses", "notebook", "targets"}  # of trainings, and of files
     other |= {f"surfaces/{n}" for n in ("curvature", "planes", "reading", "store", "study", "work")}
-    other |= {"judging", "runs", "outputs", "partitions", "instances"} & names
-    assert names - other | {"phantom"} == set(study.CODE)
+    # the phantom is imported where it is made
+    assert names - other | {"phantom", "phantom_shapes"} == set(study.CODE)
 
 
 def test_answers_that_look_at_no_image_are_worked_by_hand(blind):
@@ -462,21 +471,23 @@ def test_the_notebook_on_a_tiny_study_and_on_what_is_left_of_it(root, own):
     result = interpret(root, own)
     assert result.returncode == 0, result.stderr[-3000:]
     files = {path.name for path in (own / "results").iterdir()}
-    drawn = ("curves", "end", "maps_confidence", "maps_loss")
+    drawn = ("confidence_curves", "confidence_end", "maps_confidence", "maps_loss")
     assert {f"{name}.{kind}" for name in drawn for kind in ("png", "svg")} <= files
     tabled = ("blind", "through_training", "levels", "end", "differences", "cuts")
-    assert {f"{name}.csv" for name in (*tabled, "end_table", "differences_table", "cuts_table")} <= files
+    tabled += ("end_table", "differences_table", "cuts_table")
+    assert {f"confidence_{name}.csv" for name in tabled} <= files
+    assert all(name.startswith(("confidence_", "maps_")) for name in files), "the analysis of the part has other names"
     said = printed(own / "interpret.ipynb")
-    for text in ("nothing is missing", "0 of 12 runs were tabulated before", "2 seeds give points and no interval"):
+    for text in ("nothing is missing", "12 of 12 runs were tabulated before", "2 seeds give points and no interval"):
         assert text in said, text
     pages = glued(own / "interpret.ipynb")
     sentences = {f"sentence_{n}" for n in "answer accuracy iou confidence options calibration training".split()}
     assert sentences | {"caveat", "share", "units", "missing", "n_runs", "commit_of_analysis"} <= pages
     shown = texts(own / "interpret.ipynb")
     assert shown.count("<img") == 4 and shown.count("n = 2 seeds") == 2 and "n = 1; an illustration" in shown
-    end = pd.read_csv(own / "results/end_table.csv")
+    end = pd.read_csv(own / "results/confidence_end_table.csv")
     assert end["objective"].tolist() == list(OBJECTIVES) and end["accuracy"].str.contains(r"^0\.\d{4} \(").all()
-    cuts = pd.read_csv(own / "results/cuts.csv")
+    cuts = pd.read_csv(own / "results/confidence_cuts.csv")
     rows = pd.concat([pd.read_csv(p) for p in sorted((own / "runs").glob("r-dice-*/rows.csv"))])
     mine = cuts[(cuts["objective"] == "dice") & (cuts["measure"] == "iou_natural")]["mean"].iloc[0]
     assert mine == pytest.approx(rows.groupby("seed")["iou_natural"].mean().mean(), nan_ok=True)
@@ -502,8 +513,7 @@ def test_the_notebook_on_a_tiny_study_and_on_what_is_left_of_it(root, own):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["-p", "index", "none/index.csv"], "no folder none in"),
-        (["-p", "index", "none.csv"], "no index none.csv"),
+        (["-p", "index", "none.csv"], "there is no none.csv in"),
         (["-p", "subset", "test"], "subset is 'test'; expected one of train, validation (the test block stays closed)"),
         (["-y", "shown: [focal_9]"], "shown has 'focal_9'; expected some of bce, bce_weight_5"),
         (["-p", "indx", "a"], "unknown parameter 'indx' (did you mean 'index'?)"),

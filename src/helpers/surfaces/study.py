@@ -18,17 +18,17 @@ import torch
 from helpers import tables
 from helpers.files import write_whole
 from helpers.notebook import modules_hash
-from helpers.objectives import OPTIONS
 from helpers.surfaces.confidence import through_training
 from helpers.surfaces.runs import PATTERN
 
 # What makes the numbers of a table. With a change in any of these it is computed again.
 CODE = (
     *("calibration", "checkpoints", "datasets", "inference", "metrics", "models", "objectives", "phantom"),
-    *("postprocess", "surfaces/batches", "surfaces/confidence", "surfaces/runs", "tables"),
+    *("phantom_shapes", "postprocess", "surfaces/batches", "surfaces/confidence", "surfaces/runs", "tables"),
 )
-# What the runs of one comparison may differ in: the objective with its options, and what changes no protocol.
-_FREE = {"loss", *OPTIONS, "seed", "split", "learning_rate", "study", "test", "device", "threads", "output"}
+# What all runs of a comparison have in common, and what alone the runs of one objective may differ in.
+_COMMON = ("dataset", "classes", "reduce", "network", "width", "depth", "blocks", "norm", "steps", "batch", "patch")
+_FREE = {"seed", "split", "study", "test", "device", "threads", "output", "code"}
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def read_index(index: str | Path, runs: str | Path) -> tuple[list[Member], list[
         No such index.
     ValueError
         An index without these columns; one that names a run twice, no folder's name, or no run that is finished;
-        runs that differ in more than their objective, or one objective that is not the same in all its runs (what
+        runs of unlike data, networks or lengths, or one objective whose runs differ in more than seed and split (what
         differs is named); two runs of one objective, split and seed; runs of different versions of the code.
     """
     import pandas as pd
@@ -109,7 +109,6 @@ def read_index(index: str | Path, runs: str | Path) -> tuple[list[Member], list[
 
 def tabulate(
     members: Sequence[Member],
-    kept: str | Path,
     *,
     subset: str = "validation",
     processes: int | None = None,
@@ -120,8 +119,8 @@ def tabulate(
     Parameters
     ----------
     members : sequence of Member
-    kept : path
-        Folder of one CSV for each run; what is there, of the same checkpoints, subset and code, is not computed again.
+        Each keeps its table in its folder, as ``confidence_SUBSET.csv``: what is there, of the same checkpoints and
+        code, is not computed again.
     subset : str
     processes : int, optional
         How many compute at once, with a thread each; as many as there are CPU cores if None. 1 computes here.
@@ -135,17 +134,16 @@ def tabulate(
     """
     import pandas as pd
 
-    kept = Path(kept)
-    kept.mkdir(parents=True, exist_ok=True)
-    made_by = {member.run: _made_by(member, subset) for member in members}
-    found = {member.run: _kept(kept / f"{member.run}.csv", made_by[member.run]) for member in members}
+    kept = {member.run: member.folder / f"confidence_{subset}.csv" for member in members}
+    made_by = {member.run: _made_by(member) for member in members}
+    found = {run: _kept(path, made_by[run]) for run, path in kept.items()}
     stale = [member for member in members if found[member.run] is None]
     log(f"{len(members) - len(stale)} of {len(members)} runs were tabulated before")
     start, every = time.perf_counter(), max(1, len(stale) // 10)
     for number, (member, table) in enumerate(_computed(stale, subset, processes or os.cpu_count() or 1), 1):
         table = table.assign(made_by=made_by[member.run])
-        write_whole(kept / f"{member.run}.csv", table.to_csv(index=False).encode())
-        found[member.run] = _kept(kept / f"{member.run}.csv", made_by[member.run])
+        write_whole(kept[member.run], table.to_csv(index=False).encode())
+        found[member.run] = _kept(kept[member.run], made_by[member.run])
         if number % every == 0 or number == len(stale):
             log(f"{number}/{len(stale)} runs  ({time.perf_counter() - start:.1f} s)")
     parts = [
@@ -162,10 +160,10 @@ def _check_alike(members: Sequence[Member]) -> None:
 
     first, of_objective, of_unit = members[0], {}, {}
     for member in members:
-        protocol = sorted((first.parameters.keys() | member.parameters.keys()) - _FREE - {"code"})
-        if found := differing(first, member, protocol):
+        if found := differing(first, member, _COMMON):
             raise ValueError(f"runs that differ in more than their objective ({'; '.join(found)}): compare them apart")
-        if found := differing(of_objective.setdefault(member.objective, member), member, ("loss", *OPTIONS)):
+        like = of_objective.setdefault(member.objective, member)
+        if found := differing(like, member, sorted((like.parameters.keys() | member.parameters.keys()) - _FREE)):
             raise ValueError(f"runs of {member.objective} are not of one objective ({'; '.join(found)})")
         other = of_unit.setdefault((member.objective, *member.unit), member)
         if other is not member:
@@ -176,8 +174,8 @@ def _check_alike(members: Sequence[Member]) -> None:
         raise ValueError(f"runs of {len(versions)} code versions ({', '.join(versions)}); run the stale ones again")
 
 
-def _made_by(member: Member, subset: str) -> str:
-    digest = hashlib.sha256(f"{modules_hash(CODE)} {subset} {member.parameters['split']}".encode())
+def _made_by(member: Member) -> str:
+    digest = hashlib.sha256(f"{modules_hash(CODE)} {member.parameters['split']}".encode())
     for path in sorted((member.folder / "checkpoints").glob(PATTERN)):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
@@ -208,7 +206,7 @@ def _computed(members: Sequence[Member], subset: str, processes: int):
             yield jobs[job], job.result()
 
 
-def rows_of(members: Sequence[Member]) -> tuple[Any, list[str]]:
+def rows_of(members: Sequence[Member], study: str) -> tuple[Any, list[str]]:
     """Rows of the runs, judged again where another version judged them, with the index's names for the objectives.
 
     Returns
@@ -225,6 +223,5 @@ def rows_of(members: Sequence[Member]) -> tuple[Any, list[str]]:
     missing = [f"scores of run {member.run} ({member.objective})" for member in members if member not in scored]
     if not scored:
         return pd.DataFrame(columns=list(tables.COLUMNS)), missing
-    collect([member.folder for member in scored])  # all at once, in parallel, where they are stale
-    parts = [collect([member.folder])[0].assign(objective=member.objective) for member in scored]
-    return pd.concat(parts, ignore_index=True), missing
+    named = [member.objective for member in scored]
+    return collect([member.folder for member in scored], study=study, objectives=named)[0], missing
