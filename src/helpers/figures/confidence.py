@@ -84,7 +84,7 @@ def through_training(
                 axis.set_ylim(-0.02, 1.02)
             axis.tick_params(labelsize=8)
             bare(axis)
-        axes[0, column].set_title(f"{family} and {reference}" if members else reference, fontsize=10)
+        axes[0, column].set_title(family, fontsize=10)
         axes[-1, column].set_xlabel("step", fontsize=9)
         axes[-1, column].legend(
             *axes[0, column].get_legend_handles_labels(), loc="upper center", bbox_to_anchor=(0.5, -0.42), fontsize=8,
