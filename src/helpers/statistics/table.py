@@ -197,6 +197,7 @@ def _check_alike(table, reference: str) -> None:
                     )
 
 
+COLLAPSE = (0.05, 20)  # predicted over true area, outside of which a run has collapsed
 OVERLAP = ("true_positive", "false_positive", "false_negative")
 INSTANCES = ("n_matched", "n_predicted", "n_true")
 # Metric -> counts, numerator's weights and denominator's weights.
@@ -241,7 +242,7 @@ def collapsed(table, cut: str = "tuned"):
     sums, _ = _sums(table, columns)
     both, false, missed = (sums[f"{count}_{cut}"] for count in OVERLAP)
     predicted, true = both + false, both + missed
-    gone = (predicted < 0.05 * true) | (predicted > 20 * true)
+    gone = (predicted < COLLAPSE[0] * true) | (predicted > COLLAPSE[1] * true)
     if f"true_negative_{cut}" in sums:  # of a constant score the best cut may leave everything
         gone |= missed + sums[f"true_negative_{cut}"] == 0
     return gone.astype(float).where(predicted.notna()).rename("collapsed").reset_index()
