@@ -13,7 +13,18 @@ from PIL import Image
 
 from helpers import notebook
 
-NAMES = ("analysis", "apply", "download", "neurons", "occupancy", "published", "surfaces", "targets", "train")
+NAMES = [
+    "analysis",
+    "apply",
+    "download",
+    "interpret",
+    "neurons",
+    "occupancy",
+    "published",
+    "surfaces",
+    "targets",
+    "train",
+]
 TINY = ["-p", "steps", "4", "-p", "batch", "2", "-p", "patch", "32", "-p", "reduce", "16", "-p", "width", "2"]
 
 

@@ -35,7 +35,7 @@ def test_one_public_address(root):
     url = yaml.safe_load((root / "book/_config.yml").read_text())["repository"]["url"]
     found = addresses(root)
     assert set(found) == {url.removeprefix("https://github.com/")}
-    names = ("analysis", "apply", "download", "surfaces", "targets", "train")
+    names = ("analysis", "apply", "download", "interpret", "surfaces", "targets", "train")
     assert {f"notebooks/{n}.ipynb" for n in names} <= set().union(*found.values())
 
 

@@ -133,6 +133,8 @@ def test_pooled_metrics_add_counts_and_no_missing_count_poisons_them():
     table.loc[0, ["true_positive_tuned", "false_positive_tuned", "false_negative_tuned"]] = [np.nan, 1000, 1000]
     iou = statistics.pooled(table)
     assert iou["pooled"].tolist() == pytest.approx([0.5] * 4)
+    right = statistics.pooled(table.assign(true_negative_tuned=[30, 10] * 4), "accuracy")
+    assert right["pooled"].tolist() == pytest.approx([(10 + 10) / (20 + 10)] + [(20 + 40) / (40 + 40)] * 3)
     assert iou["n_undefined"].tolist() == [1, 0, 0, 0] and iou["n_images"].tolist() == [2] * 4
     table[["true_positive_tuned", "false_positive_tuned", "false_negative_tuned"]] = 0
     assert statistics.pooled(table)["pooled"].isna().all(), "nothing in truth and prediction is undefined"

@@ -156,6 +156,35 @@ class Moment:
     confidence: np.ndarray
     loss: np.ndarray | None
 
+    def cut(self, window: tuple[slice, ...]) -> "Moment":
+        """The same of a window of the image."""
+        return Moment(self.step, self.confidence[window], None if self.loss is None else self.loss[window])
+
+
+def fullest_window(mask: np.ndarray, size: int) -> tuple[slice, ...]:
+    """The window with the most foreground, of ``size`` pixels a side (less where the image is smaller).
+
+    Parameters
+    ----------
+    mask : bool array, shape (Y, X)
+    size : int
+
+    Raises
+    ------
+    ValueError
+        A size under 1; a mask without foreground.
+    """
+    if not (isinstance(size, int) and size >= 1):
+        raise ValueError(f"size is {size!r}; expected a whole number of at least 1 pixel")
+    if not mask.any():
+        raise ValueError("the mask has no foreground: no window has the most of it; choose another image")
+    sides = [min(size, length) for length in mask.shape]
+    sums = np.pad(mask.astype(np.int64), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+    height, width = sides
+    count = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
+    corner = np.unravel_index(count.argmax(), count.shape)
+    return tuple(slice(int(start), int(start) + side) for start, side in zip(corner, sides, strict=True))
+
 
 def maps_through_training(run: Run, image, class_name: str, steps: Sequence[int]) -> list[Moment]:
     """Confidence and loss at every pixel of one image, at some checkpoints of a run.

@@ -116,11 +116,15 @@ def figure(data: Mapping[str, Any], static: Path, alt: str, caption: str) -> str
     )
 
 
-def show(data: Mapping[str, Any], static: Path, alt: str, caption: str) -> None:
-    """Show the viewer in a notebook; in the book's pages it turns, elsewhere it is the static picture."""
+def show(data: Mapping[str, Any], static: Path, alt: str, caption: str, name: str = "") -> None:
+    """Show the viewer in a notebook; in the book's pages it turns, elsewhere it is the static picture.
+
+    With a name it is glued too: any page of the book can show it, with the directive ``glue:`` and the option ``doc``.
+    """
     from IPython.display import display
 
-    display({"text/html": figure(data, static, alt, caption), "text/plain": f"[figure: {alt}]"}, raw=True)
+    glued = {"metadata": {"scrapbook": {"name": name, "mime_prefix": ""}}} if name else {}
+    display({"text/html": figure(data, static, alt, caption), "text/plain": f"[figure: {alt}]"}, raw=True, **glued)
 
 
 def scripts() -> Path | None:

@@ -25,6 +25,7 @@ from helpers.statistics.table import (
     unpaired,
     with_parameter,
 )
+from helpers.statistics.training import THROUGH, against, at_the_end, first_above, over_seeds
 from helpers.statistics.words import MINIMUM_SEEDS, caveat, counted_units, difference_text, sentence
 
 __all__ = [
@@ -33,9 +34,12 @@ __all__ = [
     "MINIMUM_SEEDS",
     "READINGS",
     "SECOND",
+    "THROUGH",
     "VERDICTS",
+    "against",
     "answer",
     "ask",
+    "at_the_end",
     "caveat",
     "check",
     "collapsed",
@@ -43,9 +47,11 @@ __all__ = [
     "counted_units",
     "depth_curve",
     "difference_text",
+    "first_above",
     "holm",
     "label",
     "metrics_of",
+    "over_seeds",
     "paired_differences",
     "per_seed",
     "pooled",

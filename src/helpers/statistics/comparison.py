@@ -85,7 +85,7 @@ def compare(
         counted = units[units["difference"].notna()]
         low, high, p = np.nan, np.nan, np.nan
         if len(values) >= MINIMUM_SEEDS and counted.groupby("split").size().min() >= 2:
-            low, high = _t_interval(values, counted["split"].to_numpy(), level)
+            low, high = t_interval(values, level, counted["split"].to_numpy())
             p = _sign_flip(values) if len(values) <= MAXIMUM_EXACT else np.nan
         result.append(
             {
@@ -166,7 +166,7 @@ def summary(table, metric: str, reference: str | None = "bce", *, missing: str =
     return result.reset_index()
 
 
-def _t_interval(values: np.ndarray, splits: np.ndarray, level: float) -> tuple[float, float]:
+def t_interval(values: np.ndarray, level: float, splits: np.ndarray | None = None) -> tuple[float, float]:
     """Student's interval of the mean over units, for the splits that there are; of no width where all values agree.
 
     Splits are not drawn from a population that is asked about, so what lies between them is no error: the variance is
@@ -174,6 +174,7 @@ def _t_interval(values: np.ndarray, splits: np.ndarray, level: float) -> tuple[f
     """
     from scipy import stats
 
+    splits = np.zeros(len(values)) if splits is None else splits
     within = [values[splits == split] - values[splits == split].mean() for split in np.unique(splits)]
     freedom = len(values) - len(within)
     half = stats.t.ppf(0.5 + level / 2, freedom) * np.sqrt((np.concatenate(within) ** 2).sum() / freedom / len(values))

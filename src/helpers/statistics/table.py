@@ -197,12 +197,14 @@ def _check_alike(table, reference: str) -> None:
                     )
 
 
+COLLAPSE = (0.05, 20)  # predicted over true area, outside of which a run has collapsed
 OVERLAP = ("true_positive", "false_positive", "false_negative")
 INSTANCES = ("n_matched", "n_predicted", "n_true")
 # Metric -> counts, numerator's weights and denominator's weights.
 POOLED = {
     "iou": (OVERLAP, (1, 0, 0), (1, 1, 1)),
     "dice": (OVERLAP, (2, 0, 0), (2, 1, 1)),
+    "accuracy": ((*OVERLAP, "true_negative"), (1, 0, 0, 1), (1, 1, 1, 1)),
     "instance_precision": (INSTANCES, (1, 0, 0), (0, 1, 0)),
     "instance_recall": (INSTANCES, (1, 0, 0), (0, 0, 1)),
     "instance_f1": (INSTANCES, (2, 0, 0), (0, 1, 1)),
@@ -210,7 +212,7 @@ POOLED = {
 
 
 def pooled(table, metric: str = "iou", cut: str = "tuned"):
-    """A metric of each run from counts added over its images: iou, dice, or instance precision, recall or F1.
+    """A metric of each run from counts added over its images: iou, dice, accuracy, or instance precision, recall or F1.
 
     Returns
     -------
@@ -221,7 +223,7 @@ def pooled(table, metric: str = "iou", cut: str = "tuned"):
     if metric not in POOLED:
         raise ValueError(f"metric is {metric!r}; from counts can be pooled {', '.join(POOLED)}")
     counts, above, below = POOLED[metric]
-    columns = [f"{count}_{cut}" if counts is OVERLAP else count for count in counts]
+    columns = [count if counts is INSTANCES else f"{count}_{cut}" for count in counts]
     sums, rows = _sums(table, columns)
     result = (sums @ np.array(above) / (sums @ np.array(below)).replace(0, np.nan)).rename("pooled").to_frame()
     result["n_images"] = rows.groupby(UNIT, sort=False).size()
@@ -240,7 +242,7 @@ def collapsed(table, cut: str = "tuned"):
     sums, _ = _sums(table, columns)
     both, false, missed = (sums[f"{count}_{cut}"] for count in OVERLAP)
     predicted, true = both + false, both + missed
-    gone = (predicted < 0.05 * true) | (predicted > 20 * true)
+    gone = (predicted < COLLAPSE[0] * true) | (predicted > COLLAPSE[1] * true)
     if f"true_negative_{cut}" in sums:  # of a constant score the best cut may leave everything
         gone |= missed + sums[f"true_negative_{cut}"] == 0
     return gone.astype(float).where(predicted.notna()).rename("collapsed").reset_index()

@@ -1,12 +1,12 @@
 """Loss landscapes along a training: planes through the weights, every loss and common metrics on them, curvature.
 
 :func:`compute` makes a Zarr store from a finished run's folder and a :class:`Plan`; :func:`read` gives it back.
-:func:`through_training` tabulates how right and how sure the run was at every checkpoint. What is drawn, and how, is
-in ``figures.surfaces`` and ``surface_viewer``.
+:func:`through_training` tabulates how right and how sure the run was at every checkpoint, :func:`tabulate` does so for
+the runs of a study. What is drawn, and how, is in ``figures.surfaces``, ``figures.confidence`` and ``surface_viewer``.
 """
 
 from helpers.surfaces.batches import METRICS, FixedBatch, choose_losses, fixed_batch
-from helpers.surfaces.confidence import through_training
+from helpers.surfaces.confidence import blind, through_training
 from helpers.surfaces.curvature import Curvature, curvature
 from helpers.surfaces.planes import (
     Plane,
@@ -17,8 +17,10 @@ from helpers.surfaces.planes import (
     random_directions,
     random_plane,
 )
+from helpers.surfaces.reading import best_points, sentences
 from helpers.surfaces.runs import Run, load_run
 from helpers.surfaces.store import Surface, Surfaces, compute, read
+from helpers.surfaces.study import Member, read_index, rows_of, tabulate
 from helpers.surfaces.work import PLANES, Plan, Work, row_values
 
 __all__ = [
@@ -26,12 +28,15 @@ __all__ = [
     "PLANES",
     "Curvature",
     "FixedBatch",
+    "Member",
     "Plan",
     "Plane",
     "Run",
     "Surface",
     "Surfaces",
     "Work",
+    "best_points",
+    "blind",
     "choose_losses",
     "compute",
     "curvature",
@@ -44,6 +49,10 @@ __all__ = [
     "random_directions",
     "random_plane",
     "read",
+    "read_index",
     "row_values",
+    "rows_of",
+    "sentences",
+    "tabulate",
     "through_training",
 ]
