@@ -52,7 +52,7 @@ def test_sources_are_stripped_portable_and_explained(root, name):
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     assert not any(cell["outputs"] or cell["execution_count"] for cell in code)
     assert sum("parameters" in cell["metadata"].get("tags", []) for cell in code) == 1
-    assert "notebook.print_provenance()" in "".join(code[-1]["source"])
+    assert "notebook.print_provenance(" in "".join(code[-1]["source"])
     # a sentence before each cell says why; a figure or a table may follow the cell that computes it
     runs = "".join("c" if cell["cell_type"] == "code" else "m" for cell in cells)
     assert "ccc" not in runs and runs.startswith("m")
