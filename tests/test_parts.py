@@ -160,7 +160,8 @@ def test_ours_stand_beside_the_published_means(root, losses):
     assert {f"{name}.{kind}" for name in figures for kind in ("png", "svg")} <= files(losses)
     assert keys_of(root, "losses", "losses-vnc-published") <= glued(losses / "published.ipynb")
     source = (root / "notebooks/analysis.ipynb").read_text()
-    assert all(f'\\"{key}\\":' in source for key in keys_of(root, "losses", "losses-vnc"))
+    for part in ("vnc", "membranes", "depth_unet", "depth_resnet"):
+        assert all(f'\\"{key}\\":' in source for key in keys_of(root, "losses", f"losses-{part}"))
 
 
 @pytest.mark.slow
