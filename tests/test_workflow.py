@@ -186,12 +186,9 @@ def test_publishing_puts_the_study_into_the_book_and_refuses_a_quick_one(tiny_st
     assert len(set(headings)) == len(headings)
 
 
-def test_a_failed_notebook_is_kept_aside_and_named(tiny_study):
-    study = tiny_study / "studies" / "broken.yml"
-    study.write_text((tiny_study / "studies" / "tiny.yml").read_text().replace("patch: 32", "patch: 33"))
-    study.write_text(
-        study.read_text().replace("study: tiny", "study: broken").replace("[bce, tanh_distance, hot_distance]", "[bce]")
-    )
+def test_a_failed_notebook_is_kept_aside_and_named(tiny_study, study):
+    text = f"study: broken\nannouncement: ''\nobjectives: [bce]\nseeds: [0]\nparameters: {SMALL}\n"
+    study("broken", text.replace("patch: 32", "patch: 33"))
     result = snakemake(tiny_study, "--config", "study=broken")
     assert result.returncode != 0
     assert "patch is 33; this network needs a multiple of 8" in result.stderr
