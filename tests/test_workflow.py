@@ -94,7 +94,8 @@ def test_learning_rates_are_searched_for_first_shared_and_used(study):
     text = head + f"  one: {part.format(SMALL, '')}\n  two: {part.format(SMALL, ', vary: {split: [0, 1]}')}\n"
     folder = study("searched", text)
     early = snakemake(folder, "--config", "study=searched", "--dry-run")
-    assert early.returncode != 0 and "the learning rates of study searched are not searched yet" in early.stderr
+    assert early.returncode != 0
+    assert "the learning rates of study searched are not searched yet" in early.stdout + early.stderr
     assert planned(folder, "--config", "study=searched", "stage=rates", "--", "rates")["train"] == 2, "shared by parts"
     result = snakemake(folder, "--config", "study=searched", "stage=rates", "--", "rates")
     assert result.returncode == 0, result.stderr[-3000:]
