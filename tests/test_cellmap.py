@@ -376,6 +376,6 @@ def test_preparation_killed_at_random_moments_ends_in_the_same_store(published, 
             assert not [p for p in folders[0].iterdir() if p.name.endswith(".partial")]
             for folder in folders:
                 shutil.rmtree(folder)
-    for store in stores[1:]:
-        assert sorted(store) == sorted(stores[0])
-        assert [name for name in store if store[name] != stores[0][name]] == []
+    for other in stores[1:]:
+        assert sorted(other) == sorted(stores[0])
+        assert [name for name in other if other[name] != stores[0][name]] == []

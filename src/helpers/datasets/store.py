@@ -154,7 +154,8 @@ def write(path: Path, about: dict, hashes: dict[str, str], fill: Callable) -> No
 
     try:
         with aside(path.parent, path.name) as partial:
-            attributes = {"name": path.stem, **about, "layout": LAYOUT, "sha256": hashes}
+            ordered = dict(sorted(hashes.items()))  # not as downloads happened to end
+            attributes = {"name": path.stem, **about, "layout": LAYOUT, "sha256": ordered}
             fill(zarr.create_group(partial / "new", zarr_format=3, attributes=attributes))
             _into_place(partial, path, hashes)
     except NoRoom:
