@@ -42,7 +42,8 @@ def failure(path: Path) -> str:
         cells = json.loads(path.read_text())["cells"]
     except (OSError, ValueError):
         return ""
-    for number, cell in enumerate(cells):
+    own = [cell for cell in cells if "papermill-error-cell-tag" not in cell["metadata"].get("tags", ())]
+    for number, cell in enumerate(own):
         for output in cell.get("outputs", ()):
             if output.get("output_type") == "error":
                 first = next((line for line in "".join(cell["source"]).splitlines() if line.strip()), "")
