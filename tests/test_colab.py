@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import venv
@@ -56,12 +57,12 @@ def test_a_bare_notebook_installs_its_package_keeps_the_torch_and_runs(hosted, r
         "train": "-p steps 4 -p batch 2 -p patch 32 -p reduce 16 -p width 2 -p output out",
         "targets": "-p patch 32 -p reduce 16",
         "download": "-p reduce 16",
-        "analysis": "-p study single -p runs . -p only out -p output results",
+        "analysis": "-p study single -p runs . -p index '' -p output results",
     }.items():
         (tmp_path / f"{name}.ipynb").write_bytes((root / "notebooks" / f"{name}.ipynb").read_bytes())
         command = ["papermill", "--no-progress-bar", "-k", "hosted", f"{name}.ipynb", f"{name}-run.ipynb"]
         result = subprocess.run(
-            [*command, *arguments.split()], cwd=tmp_path, capture_output=True, text=True, env=environment
+            [*command, *shlex.split(arguments)], cwd=tmp_path, capture_output=True, text=True, env=environment
         )
         assert result.returncode == 0, f"{name}: {result.stderr[-3000:]}"
     after = subprocess.run(probe, capture_output=True, text=True, check=True).stdout
