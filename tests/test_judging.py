@@ -4,12 +4,13 @@ import json
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import ndimage
-from skimage.metrics import adapted_rand_error
+from skimage.metrics import adapted_rand_error, variation_of_information
 from sklearn.metrics import brier_score_loss, f1_score, jaccard_score
 
-from helpers import judging, runs, tables
+from helpers import judging, runs, statistics, tables
 from helpers.judging import Scale
 
 SCALE = Scale(natural_cut=0.5, published_cut=0.62, link="logit")
@@ -57,6 +58,25 @@ def test_rows_agree_with_other_libraries(truth):
         assert row["n_predicted"] == labels.max() >= row["n_matched"] > 0
         assert row["adapted_rand_f_skimage"] == pytest.approx(1 - adapted_rand_error(t.objects[0], labels)[0])
         assert row["voi"] == pytest.approx(row["voi_split"] + row["voi_merge"])
+
+
+def test_pooled_values_are_those_of_one_image_with_the_objects_of_all(truth):
+    """Against scikit-image on the images side by side, every object with an id of its own."""
+    readings, scores, rows, _ = judged(truth)
+    maps = [
+        (t.objects[0], judging.segment(s[0], readings["disc"].cut, readings["disc"].seed_height_nm, t.image.spacing))
+        for s, t in zip(scores, truth.judged, strict=True)
+    ]
+    beside = [np.concatenate([a, np.where(b > 0, b + a.max(), 0)]) for a, b in zip(*maps, strict=True)]
+    # the predicted background of each image is a segment of its own, as its objects are
+    beside[1][48:][beside[1][48:] == 0] = beside[1].max() + 1
+    means = statistics.pooled_means(pd.DataFrame(rows)).iloc[0]
+    assert means["adapted_rand_f_skimage"] == pytest.approx(1 - adapted_rand_error(*beside)[0])
+    split, merge = variation_of_information(beside[0], beside[1], ignore_labels=(0,))
+    assert (means["voi_split"], means["voi_merge"], means["voi"]) == pytest.approx((split, merge, split + merge))
+    n_true, n_predicted = (sum(row[f"n_{of}"] for row in rows) for of in ("true", "predicted"))
+    overlaps = sum(row["panoptic_quality"] * (row["n_true"] + row["n_predicted"]) / 2 for row in rows)
+    assert means["panoptic_quality"] == pytest.approx(2 * overlaps / (n_true + n_predicted))
 
 
 def test_only_validation_decides_how_scores_are_read(truth):

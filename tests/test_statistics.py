@@ -137,9 +137,11 @@ def test_pooled_metrics_add_counts_and_no_missing_count_poisons_them():
     assert right["pooled"].tolist() == pytest.approx([(10 + 10) / (20 + 10)] + [(20 + 40) / (40 + 40)] * 3)
     assert iou["n_undefined"].tolist() == [1, 0, 0, 0] and iou["n_images"].tolist() == [2] * 4
     table[["true_positive_tuned", "false_positive_tuned", "false_negative_tuned"]] = 0
+    f1_metrics = ("instance_precision", "instance_recall", "instance_f1")
     assert statistics.pooled(table)["pooled"].isna().all(), "nothing in truth and prediction is undefined"
-    with pytest.raises(ValueError, match="metric is 'voi'; from counts can be pooled iou, dice"):
-        statistics.pooled(table, "voi")
+    with pytest.raises(ValueError, match="metric is 'ece'; from counts can be pooled iou, dice"):
+        statistics.pooled(table, "ece")
+    assert list(statistics.pooled_means(table)) == ["objective", "class", "iou", "dice", *list(f1_metrics)]
 
 
 # --- intervals and tests

@@ -283,12 +283,15 @@ def _instance_columns(labels: np.ndarray | None, truth: Truth, index: int) -> di
     )
     matched = partitions.matching(contingency)
     information = partitions.variation_of_information(contingency)
+    pairs = [partitions.adapted_rand(contingency, rule) for rule in ("skimage", "snemi")]
     values = (
         *(matched.n_true, matched.n_predicted, matched.n_matched, matched.precision, matched.recall, matched.f1),
         matched.panoptic_quality,
-        partitions.adapted_rand(contingency, "skimage").f_score,
-        partitions.adapted_rand(contingency, "snemi").f_score,
+        *(counted.f_score for counted in pairs),
         *(information.split, information.merge, information.total),
+        matched.matched_iou,
+        int(contingency.truth_sizes[contingency.truth_ids != 0].sum()),
+        *(count for counted in pairs for count in (counted.both, counted.predicted, counted.true)),
     )
     return dict(zip(tables.INSTANCES, values, strict=True))
 

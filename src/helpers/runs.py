@@ -97,7 +97,7 @@ def collect(
     ----------
     folders : sequence of path
     processes : int, optional
-        How many judge at once; as many as there are CPU cores if None.
+        How many judge at once; as many as there are CPU cores that this process may use if None.
     study : str
         The rows' column ``study``.
     objectives : sequence of str, optional
@@ -110,7 +110,7 @@ def collect(
         As :func:`helpers.tables.together` puts them.
     """
     stale = [folder for folder in folders if not _is_current(Path(folder))]
-    if len(stale) > 1 and (processes := processes or os.cpu_count() or 1) > 1:
+    if len(stale) > 1 and (processes := processes or len(os.sched_getaffinity(0))) > 1:
         from concurrent.futures import ProcessPoolExecutor
         from multiprocessing import get_context
 

@@ -12,6 +12,9 @@ COUNTS = ("true_positive", "false_positive", "false_negative", "true_negative")
 INSTANCES = (
     *("n_true", "n_predicted", "n_matched", "instance_precision", "instance_recall", "instance_f1"),
     *("panoptic_quality", "adapted_rand_f_skimage", "adapted_rand_f_snemi", "voi_split", "voi_merge", "voi"),
+    # what adds up over images, for pooled values
+    *("matched_iou", "voi_voxels"),
+    *(f"rand_{pairs}_{rule}" for rule in ("skimage", "snemi") for pairs in ("both", "predicted", "true")),
 )
 CALIBRATION = ("ece", "mce", "brier", "confidence_foreground", "confidence_background")
 FITS = ("raw", "fitted")

@@ -199,20 +199,40 @@ def _check_alike(table, reference: str) -> None:
 
 COLLAPSE = (0.05, 20)  # predicted over true area, outside of which a run has collapsed
 OVERLAP = ("true_positive", "false_positive", "false_negative")
+BY_CUT = (*OVERLAP, "true_negative")
 INSTANCES = ("n_matched", "n_predicted", "n_true")
 # Metric -> counts, numerator's weights and denominator's weights.
 POOLED = {
     "iou": (OVERLAP, (1, 0, 0), (1, 1, 1)),
     "dice": (OVERLAP, (2, 0, 0), (2, 1, 1)),
-    "accuracy": ((*OVERLAP, "true_negative"), (1, 0, 0, 1), (1, 1, 1, 1)),
+    "accuracy": (BY_CUT, (1, 0, 0, 1), (1, 1, 1, 1)),
     "instance_precision": (INSTANCES, (1, 0, 0), (0, 1, 0)),
     "instance_recall": (INSTANCES, (1, 0, 0), (0, 0, 1)),
     "instance_f1": (INSTANCES, (2, 0, 0), (0, 1, 1)),
+    "panoptic_quality": (("matched_iou", "n_predicted", "n_true"), (2, 0, 0), (0, 1, 1)),
+    **{
+        f"adapted_rand_f_{rule}": (
+            tuple(f"rand_{pairs}_{rule}" for pairs in ("both", "predicted", "true")),
+            (2, 0, 0),
+            (0, 1, 1),
+        )
+        for rule in ("skimage", "snemi")
+    },
+    # of images whose objects are not the same, the entropies are means weighted by the voxels that they are of
+    **{voi: ((f"bits_{voi}", "voi_voxels"), (1, 0), (0, 1)) for voi in ("voi", "voi_split", "voi_merge")},
 }
 
 
 def pooled(table, metric: str = "iou", cut: str = "tuned"):
-    """A metric of each run from counts added over its images: iou, dice, accuracy, or instance precision, recall or F1.
+    """A metric of each run from what adds up over its images, as if they were one image whose objects are all distinct.
+
+    Parameters
+    ----------
+    table : DataFrame
+    metric : str
+        A key of POOLED: IoU, Dice, accuracy, the metrics of matched objects, adapted Rand, variation of information.
+    cut : str
+        Of IoU, Dice and accuracy; instances are those at the tuned cut.
 
     Returns
     -------
@@ -223,12 +243,30 @@ def pooled(table, metric: str = "iou", cut: str = "tuned"):
     if metric not in POOLED:
         raise ValueError(f"metric is {metric!r}; from counts can be pooled {', '.join(POOLED)}")
     counts, above, below = POOLED[metric]
-    columns = [count if counts is INSTANCES else f"{count}_{cut}" for count in counts]
+    columns = [f"{count}_{cut}" if count in BY_CUT else count for count in counts]
+    if columns[0] == f"bits_{metric}":
+        require(table, metric)
+        require(table, "voi_voxels")
+        table = table.assign(**{columns[0]: table[metric] * table["voi_voxels"]})
     sums, rows = _sums(table, columns)
     result = (sums @ np.array(above) / (sums @ np.array(below)).replace(0, np.nan)).rename("pooled").to_frame()
     result["n_images"] = rows.groupby(UNIT, sort=False).size()
     result["n_undefined"] = rows[columns].isna().any(axis=1).groupby([rows[c] for c in UNIT], sort=False).sum()
     return result.reset_index()
+
+
+def pooled_means(table, cut: str = "tuned"):
+    """:func:`pooled` of every metric whose counts the table has, as means over runs: objective, class, and a column
+    for each metric."""
+    import pandas as pd
+
+    found = {}
+    for metric, (counts, _, _) in POOLED.items():
+        needed = [f"{count}_{cut}" if count in BY_CUT else count.removeprefix("bits_") for count in counts]
+        if all(column in table for column in needed):
+            values = pooled(table, metric, cut)
+            found[metric] = values.groupby(["objective", "class"], sort=False)["pooled"].mean()
+    return pd.DataFrame(found).reset_index()
 
 
 def collapsed(table, cut: str = "tuned"):
