@@ -4,6 +4,7 @@ import contextlib
 import errno
 import itertools
 import shutil
+import threading
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from helpers import planning
 from helpers.blocks import Box, Grid, Record, fragments, grow, link, meet, within, work
 from helpers.claims import claim, load, save
+from helpers.memory import give_back
 from helpers.volumes import create_image
 
 PROGRESS = ".progress"  # in the output store, until it is complete
@@ -25,6 +27,7 @@ class Application:
         import zarr
 
         self.plan, self.output, self.log = plan, output, log
+        self.window = threading.Semaphore(plan.windows)
         self.progress = output / PROGRESS
         with self._room("to create it"):
             claim(output, plan.settings, self._create)
@@ -82,7 +85,9 @@ class Application:
             mask = self.root[f"masks/{name}/0"][window] > 0
             predicted = plan.has_distance and name not in plan.boundaries
             distance = self._array("distance", name)[window] if predicted else None
-            labels = plan.label_window(name, mask, distance)
+            with self.window if mask.any() else contextlib.nullcontext():
+                labels = plan.label_window(name, mask, distance)
+                give_back()
             found = fragments(labels, window, core, plan.linked_axes, plan.volume.shape)
             self._array("fragments", name)[core] = found.labels
             save(self._shell_file(name, index), where=found.where, label=found.label, counts=[found.n_core, found.n])
@@ -93,7 +98,8 @@ class Application:
         for name in self.plan.classes:
             if name in self.plan.boundaries:
                 window = grow(box, self.plan.overlap, self.plan.volume.shape)
-                ids = self.plan.fill(self._ids_of(name, window))[within(box, window)]
+                with self.window:
+                    ids = self.plan.fill(self._ids_of(name, window))[within(box, window)]
             else:
                 ids = self._ids_of(name, box)
             self.root[f"instances/{name}/0"][box] = ids

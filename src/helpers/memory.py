@@ -1,5 +1,7 @@
-"""The memory that this process has taken."""
+"""The memory that this process has taken, and giving it back."""
 
+import contextlib
+import ctypes
 import sys
 from pathlib import Path
 
@@ -19,3 +21,13 @@ def peak_memory() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def give_back() -> None:
+    """Hand freed memory back to the system, where the C library can (glibc); elsewhere nothing happens.
+
+    Arrays of some MB come from a heap once a few have been freed, and what lies between them is kept: of many threads
+    that each free large arrays, the process would hold more and more.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)

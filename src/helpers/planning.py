@@ -38,6 +38,7 @@ CODE = (
 )
 FACTOR = 2  # by which the spacing may differ from the training's
 BLANK = 4  # blank windows whose answers are kept, at most
+LABEL_BYTES = 80  # of a window's voxel, about: cutting instances takes 56 to 60, the rest is read and given
 LABEL_BLOCK, LABEL_OVERLAP = {"volume": 96, "sections": 1024}, {"volume": 32, "sections": 128}
 
 
@@ -61,6 +62,8 @@ class Plan:
         Voxels around a block, per axis and side, in which its instances are cut.
     batch : int
         Sections at once through a 2-D network.
+    windows : int
+        Windows that are cut into instances at once, at most.
     blank : dict
         Answers of windows that hold one grey alone.
     """
@@ -81,6 +84,7 @@ class Plan:
     label_chunk: tuple[int, ...]
     overlap: tuple[int, ...]
     batch: int
+    windows: int
     labeller: Callable | None
     settings: dict[str, Any]
     provenance: dict[str, Any]
@@ -248,7 +252,7 @@ def make_plan(
     block : sequence of int, optional
         Voxels, multiples of the network's divisor; by default what ``memory`` allows.
     memory : int
-        MB that the network's layers may take, about.
+        MB that the network's layers may take, about; and then what is cut into instances at once.
 
     Raises
     ------
@@ -349,10 +353,17 @@ def make_plan(
         label_chunk=chunk_of(label_block, 2 if sections else 3),
         overlap=overlaps,
         batch=batch,
+        windows=max(1, int(memory * 1e6 / LABEL_BYTES / _window_voxels(label_block, overlaps, volume.shape, sections))),
         labeller=label,
         settings=json.loads(json.dumps(settings)),
         provenance=json.loads(json.dumps(provenance)),
     )
+
+
+def _window_voxels(block: Sequence[int], overlap: Sequence[int], shape: Sequence[int], sections: bool) -> int:
+    """Voxels that are cut into instances in one piece, at most: a block and its overlap, or one section of them."""
+    sides = [min(b + 2 * o, n) for b, o, n in zip(block, overlap, shape, strict=True)]
+    return math.prod(sides[1:] if sections else sides)
 
 
 def _check_spacing(volume: Volume, trained: Sequence[float], dims: int, any_spacing: bool) -> None:
