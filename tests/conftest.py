@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from devtools import CHROMIUM, Browser
 from filelock import FileLock
 
 from helpers.datasets import Image
@@ -90,3 +91,14 @@ def tiny_study(project_copy, tmp_path_factory) -> Path:
 
     shared(tmp_path_factory, "study", make)
     return project_copy
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """A page in headless Chromium."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here: nothing is tried in a browser (apt-get install chromium)")
+    pytest.importorskip("websocket", reason="no websocket-client here: nothing is tried in a browser")
+    one = Browser(tmp_path_factory.mktemp("profile"))
+    yield one
+    one.close()

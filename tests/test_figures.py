@@ -136,13 +136,19 @@ def test_the_hardest_crop_is_what_brute_force_finds(seed, size, n):
                 best = max(best, np.mean(shares))
     if best < 0:
         with pytest.raises(ValueError, match="is half known"):
-            figures.hardest_crop(found, truths, known, size)
+            figures.hardest_crops(found, truths, known, size)
         return
-    crop = figures.hardest_crop(found, truths, known, size)
+    (crop,) = figures.hardest_crops(found, truths, known, size)
     assert crop.share == pytest.approx(best)
     where = known[crop.image][crop.window]
     for o, share in crop.shares.items():
         assert share == pytest.approx((found[o][crop.image] != truths[crop.image])[crop.window][where].mean())
+    every = figures.hardest_crops(found, truths, known, size, 5)
+    assert every[0] == crop and [c.share for c in every] == sorted((c.share for c in every), reverse=True)
+    alone = [{i: t} for i, t in truths.items() if i in {c.image for c in every}]
+    assert {c.image: c.share for c in every} == {
+        next(iter(t)): figures.hardest_crops(found, t, known, size)[0].share for t in alone
+    }, "one of each image"
 
 
 def test_the_choice_favours_no_objective():
@@ -152,7 +158,7 @@ def test_the_choice_favours_no_objective():
     left[:, :8], right[:, 12:] = True, True
     known = {"i": ~truth}
     for order in itertools.permutations([("a", left), ("b", right), ("c", right)]):
-        crop = figures.hardest_crop({o: {"i": f} for o, f in order}, {"i": truth}, known, 8)
+        (crop,) = figures.hardest_crops({o: {"i": f} for o, f in order}, {"i": truth}, known, 8)
         assert crop.window == (slice(0, 8), slice(12, 20)) and crop.share == pytest.approx(2 / 3)
         assert crop.shares == {"a": 0, "b": 1, "c": 1}
         assert "a 0.0%" in words.of_panels(crop, "vesicles")
@@ -161,15 +167,15 @@ def test_the_choice_favours_no_objective():
 def test_crops_that_cannot_be_chosen_are_named():
     truth = {"i": np.zeros((4, 4), bool)}
     with pytest.raises(ValueError, match="no objective's prediction"):
-        figures.hardest_crop({}, truth, truth, 2)
+        figures.hardest_crops({}, truth, truth, 2)
     with pytest.raises(ValueError, match="size is 0; expected a side of at least 1"):
-        figures.hardest_crop({"bce": truth}, truth, truth, 0)
+        figures.hardest_crops({"bce": truth}, truth, truth, 0)
     with pytest.raises(ValueError, match="bce has no prediction of i"):
-        figures.hardest_crop({"bce": {}}, truth, truth, 2)
+        figures.hardest_crops({"bce": {}}, truth, truth, 2)
     with pytest.raises(ValueError, match=r"\(3, 3\) of bce and \(4, 4\) of the truth"):
-        figures.hardest_crop({"bce": {"i": np.zeros((3, 3), bool)}}, truth, truth, 2)
+        figures.hardest_crops({"bce": {"i": np.zeros((3, 3), bool)}}, truth, truth, 2)
     with pytest.raises(ValueError, match="no window of 2 voxels is half known in i"):
-        figures.hardest_crop({"bce": truth}, truth, truth, 2)
+        figures.hardest_crops({"bce": truth}, truth, truth, 2)
 
 
 def test_panels_show_score_and_errors_of_each_objective_and_count_known_pixels_alone():

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import yaml
 
+from helpers.inline import script
+
 TEMPLATE = Path(__file__).with_name("study_page.md")
 # What a notebook writes that is not for readers: stores, checkpoints, caches.
 KINDS = (".csv", ".png", ".svg", ".json", ".js")
+DATA = {"explorer": "results-data", "errors": "errors-data"}  # what the book's scripts look for
 
 
 def main() -> None:
@@ -76,10 +79,18 @@ def put(study: str, results: Path, parts: Sequence[str], runs: Sequence[str], bo
         target = book / "results" / study / place
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
+    gather(book)
     page = book / "results" / f"{study}.md"
     if not page.exists():
         page.write_text(TEMPLATE.read_text().replace("STUDY", study).replace("PART", parts[0]))
     _enter(study, [{"file": f"runs/{name}"} for name in pages], book / "_toc.yml")
+
+
+def gather(book: Path) -> None:
+    """The data of the book's interactive pages: those of all parts of all studies that it holds, in one file each."""
+    for kind in ("explorer", "errors"):
+        parts = [json.loads(path.read_text()) for path in sorted((book / "results").glob(f"*/*/{kind}.json"))]
+        (book / "results" / f"{kind}_data.html").write_text(script(parts, DATA[kind]) + "\n")
 
 
 def _results(folder: Path) -> Iterator[tuple[Path, Path]]:

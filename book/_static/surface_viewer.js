@@ -3,7 +3,7 @@
    This is the figure's data, controls, mouse and keyboard; surface_picture.js draws. Neither needs a GPU, a library or
    a network. Where scripts do not run, and on paper, the figure's static picture stays. The data are made by
    helpers.surface_viewer (format 1); see there for what each entry means. */
-/* global SurfacePicture */
+/* global SurfacePicture, makeElement */
 "use strict";
 
 (() => {
@@ -22,17 +22,6 @@
       values[k] = code === 65535 ? NaN : packed.log ? Math.exp(value) : value;
     }
     return values;
-  }
-
-  function make(tag, attributes = {}, ...children) {
-    const element = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) {
-      if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-      else if (value === true) element.setAttribute(name, "");
-      else if (value !== false) element.setAttribute(name, value);
-    }
-    element.append(...children);
-    return element;
   }
 
   let made = 0;
@@ -99,56 +88,56 @@
         if (name === "plane" || name === "quantity") this.chooseScale();
         this.draw();
       };
-      const option = (entry, k) => make("option", { value: k }, entry.label);
+      const option = (entry, k) => makeElement("option", { value: k }, entry.label);
       const group = (kind, label) => {
         const options = data.quantities.flatMap((q, k) => (q.kind === kind ? [option(q, k)] : []));
-        return options.length ? [make("optgroup", { label }, ...options)] : [];
+        return options.length ? [makeElement("optgroup", { label }, ...options)] : [];
       };
-      const quantity = make(
+      const quantity = makeElement(
         "select", { onchange: change("quantity", (t) => Number(t.value)) },
         ...group("loss", "losses"), ...group("metric", "metrics"),
       );
-      const plane = make("select", { onchange: change("plane", (t) => Number(t.value)) }, ...data.planes.map(option));
-      const moment = make("input", {
+      const plane = makeElement("select", { onchange: change("plane", (t) => Number(t.value)) }, ...data.planes.map(option));
+      const moment = makeElement("input", {
         type: "range", min: 0, max: data.steps.length - 1, step: 1, value: state.moment,
         oninput: change("moment", (t) => Number(t.value)),
       });
       const check = (name) =>
-        make("input", { type: "checkbox", checked: state[name], onchange: change(name, (t) => t.checked) });
+        makeElement("input", { type: "checkbox", checked: state[name], onchange: change(name, (t) => t.checked) });
       this.controls = { quantity, plane, moment, log: check("log"), same: check("same"), path: check("path") };
-      this.stepText = make("output", {});
+      this.stepText = makeElement("output", {});
       const button = (text, label, onclick) =>
-        make("button", { type: "button", "aria-label": label, title: label, onclick }, text);
-      const turning = make(
+        makeElement("button", { type: "button", "aria-label": label, title: label, onclick }, text);
+      const turning = makeElement(
         "div", { class: "surface-buttons", role: "group", "aria-label": "view" },
         button("←", "turn left", () => this.turn(-TURN, 0)), button("→", "turn right", () => this.turn(TURN, 0)),
         button("↑", "tilt up", () => this.turn(0, TURN)), button("↓", "tilt down", () => this.turn(0, -TURN)),
         button("+", "zoom in", () => this.magnify(1.2)), button("−", "zoom out", () => this.magnify(1 / 1.2)),
         button("reset", "reset the view", () => this.reset()),
       );
-      this.canvas = make("canvas", { tabindex: 0, role: "application", "aria-roledescription": "surface that turns" });
-      this.status = make("p", { class: "surface-status", id: `surface-status-${this.number}`, "aria-live": "polite" });
+      this.canvas = makeElement("canvas", { tabindex: 0, role: "application", "aria-roledescription": "surface that turns" });
+      this.status = makeElement("p", { class: "surface-status", id: `surface-status-${this.number}`, "aria-live": "polite" });
       this.canvas.setAttribute("aria-describedby", this.status.id);
-      this.table = make("tbody");
+      this.table = makeElement("tbody");
       const heads = ["step", "at the checkpoint", "lowest", "highest", "not finite"];
-      const numbers = make(
-        "details", {}, make("summary", {}, "Numbers"),
-        make("div", { class: "surface-table" }, make(
+      const numbers = makeElement(
+        "details", {}, makeElement("summary", {}, "Numbers"),
+        makeElement("div", { class: "surface-table" }, makeElement(
           "table", {},
-          make("thead", {}, make("tr", {}, ...heads.map((h) => make("th", { scope: "col" }, h)))), this.table,
+          makeElement("thead", {}, makeElement("tr", {}, ...heads.map((h) => makeElement("th", { scope: "col" }, h)))), this.table,
         )),
       );
-      const labelled = (text, control, ...more) => make("label", {}, make("span", {}, text), control, ...more);
-      const bar = make(
+      const labelled = (text, control, ...more) => makeElement("label", {}, makeElement("span", {}, text), control, ...more);
+      const bar = makeElement(
         "div", { class: "surface-controls" },
         labelled("show", quantity), labelled("plane", plane), labelled("step", moment, this.stepText),
-        make(
+        makeElement(
           "div", { class: "surface-checks" }, labelled("logarithmic", this.controls.log),
           labelled("one scale for all steps", this.controls.same), labelled("path", this.controls.path),
         ),
         turning,
       );
-      this.figure.prepend(make("div", { class: "surface-live" }, bar, this.canvas, this.status, numbers));
+      this.figure.prepend(makeElement("div", { class: "surface-live" }, bar, this.canvas, this.status, numbers));
       this.figure.classList.add("surface-ready");
       this.listen();
     }
@@ -277,7 +266,7 @@
         const about = plane.summary[state.quantity][m];
         const cells = [s, readable(about.centre), readable(about.lowest), readable(about.highest), about.missing];
         const current = m === state.moment ? { "aria-current": "true" } : {};
-        return make("tr", current, ...cells.map((c) => make("td", {}, String(c))));
+        return makeElement("tr", current, ...cells.map((c) => makeElement("td", {}, String(c))));
       }));
     }
   }

@@ -7,7 +7,6 @@ files. Without a script, and on paper, the figure's static picture stands there 
 
 import base64
 import html
-import json
 import math
 import os
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from helpers.inline import as_json, script
 from helpers.surfaces import METRICS, Surface, Surfaces
 
 FORMAT = 1
@@ -86,11 +86,6 @@ def quantised(values: np.ndarray) -> dict[str, Any]:
     return {"lo": lowest, "hi": highest, "log": log, "data": base64.b64encode(codes.tobytes()).decode()}
 
 
-def as_json(data: Mapping[str, Any]) -> str:
-    """Compact JSON that may stand inside a page's script."""
-    return json.dumps(data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
-
-
 def figure(data: Mapping[str, Any], static: Path, alt: str, caption: str) -> str:
     """HTML of the viewer: data, and the static picture for readers without scripts and for print.
 
@@ -109,7 +104,7 @@ def figure(data: Mapping[str, Any], static: Path, alt: str, caption: str) -> str
     picture = base64.b64encode(Path(static).read_bytes()).decode()
     return (
         '<figure class="surface-viewer">'
-        f'<script type="application/json" class="surface-data">{as_json(data)}</script>'
+        f"{script(data, 'surface-data')}"
         f'<div class="surface-static"><img src="data:image/png;base64,{picture}" '
         f'alt="{html.escape(alt, quote=True)}" style="max-width:100%"></div>'
         f"<figcaption>{html.escape(caption)}</figcaption></figure>"
@@ -137,7 +132,7 @@ def scripts() -> Path | None:
 
 def write_page(path: Path, figure_html: str, folder: Path, title: str) -> Path:
     """A page of its own, script and style inside, that any browser opens from disk; the folder is :func:`scripts`'."""
-    names = ("surface_picture.js", "surface_viewer.js", "surface_viewer.css")
+    names = ("elements.js", "surface_picture.js", "surface_viewer.js", "surface_viewer.css")
     *code, style = (Path(folder, name).read_text() for name in names)
     code = "\n".join(code)
     text = (

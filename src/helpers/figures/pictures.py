@@ -108,15 +108,16 @@ class Crop:
     shares: Mapping[str, float]
 
 
-def hardest_crop(
+def hardest_crops(
     predictions: Mapping[str, Mapping[str, np.ndarray]],
     truths: Mapping[str, np.ndarray],
     known: Mapping[str, np.ndarray],
     size: int,
-) -> Crop:
-    """The window in which the objectives are wrong most, on average: a choice that favours none of them.
+    most: int = 1,
+) -> list[Crop]:
+    """The windows in which the objectives are wrong most, on average, one of each image: a choice that favours none.
 
-    Of all windows of that size in all images, at least half of which is known, the one with the highest share of wrong
+    Of all windows of that size in an image, at least half of which is known, the one with the highest share of wrong
     known voxels, averaged over the objectives with equal weight; the first of several. In a volume, a window is square
     in one section.
 
@@ -128,6 +129,13 @@ def hardest_crop(
         Image name -> bool array (*S).
     size : int
         Side in voxels of the last two axes; smaller where an image is.
+    most : int
+        How many images, those with the hardest windows.
+
+    Returns
+    -------
+    list of Crop
+        The hardest first.
 
     Raises
     ------
@@ -138,28 +146,28 @@ def hardest_crop(
         raise ValueError("no objective's prediction to choose a crop by; expected at least one")
     if size < 1:
         raise ValueError(f"size is {size}; expected a side of at least 1 voxel")
-    best = None
+    found = []
     for name, truth in truths.items():
-        for objective, found in predictions.items():
-            if name not in found:
+        for objective, own in predictions.items():
+            if name not in own:
                 raise ValueError(f"{objective} has no prediction of {name}; leave out the image or the objective")
-            if found[name].shape != truth.shape:
-                shapes = f"{found[name].shape} of {objective} and {truth.shape} of the truth"
+            if own[name].shape != truth.shape:
+                shapes = f"{own[name].shape} of {objective} and {truth.shape} of the truth"
                 raise ValueError(f"{name} has the shapes {shapes}; expected the same")
         sides = (1,) * (truth.ndim - 2) + tuple(min(size, n) for n in truth.shape[-2:])
         count = _window_sums(known[name], sides)
-        wrong = {o: _window_sums((found[name] != truth) & known[name], sides) for o, found in predictions.items()}
+        wrong = {o: _window_sums((own[name] != truth) & known[name], sides) for o, own in predictions.items()}
         usable = 2 * count >= np.prod(sides)
         mean = np.where(usable, sum(wrong.values()) / (len(wrong) * np.maximum(count, 1)), -1)
         at = np.unravel_index(mean.argmax(), mean.shape)
-        if usable[at] and (best is None or mean[at] > best.share):
+        if usable[at]:
             window = tuple(slice(int(a), int(a) + n) for a, n in zip(at, sides, strict=True))
-            best = Crop(name, window, float(mean[at]), {o: float(w[at] / count[at]) for o, w in wrong.items()})
-    if best is None:
+            found.append(Crop(name, window, float(mean[at]), {o: float(w[at] / count[at]) for o, w in wrong.items()}))
+    if not found:
         raise ValueError(
             f"no window of {size} voxels is half known in {', '.join(truths) or 'no image'}; try a smaller"
         )
-    return best
+    return sorted(found, key=lambda crop: -crop.share)[:most]
 
 
 def panels(

@@ -1,0 +1,14 @@
+/* makeElement("button", {type: "button", onclick: f, disabled: true}, "text", child, ...): an element. Attributes that are
+   false are left out, those that are true are empty, and those that begin with "on" listen. */
+"use strict";
+
+function makeElement(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== false) element.setAttribute(name, value);
+  }
+  element.append(...children);
+  return element;
+}

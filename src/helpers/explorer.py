@@ -1,0 +1,78 @@
+"""The numbers of a comparison as the book's results explorer reads them: each run's metrics, paired by split and seed.
+
+The scripts ``results_plot.js`` and ``results_explorer.js`` in ``book/_static`` draw them.
+"""
+
+import math
+from typing import Any
+
+from helpers import statistics
+from helpers.figures.style import style
+
+FORMAT = 1
+
+
+def explorer_data(rows, title: str, *, described: str = "") -> dict[str, Any]:
+    """A part of a study, in JSON's types.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Of one study and part, as :func:`helpers.tables.together` puts them.
+    title : str
+        What the menu calls it.
+    described : str
+        A sentence below the plot: the data set and its licence, say.
+
+    Returns
+    -------
+    dict
+        ``objectives`` (name, colour, marker), ``classes``, ``metrics`` (column, label, better: 1, -1 or 0), ``units``
+        ([split, seed] each), ``n_images`` of each class, and ``values[class][column][objective]``: means over images,
+        one for each unit, null where there is none.
+
+    Raises
+    ------
+    ValueError
+        No rows, or none with a known metric.
+    """
+    metrics = [m for m in statistics.metrics_of(rows) if rows[m].notna().any()] if len(rows) else []
+    if not metrics:
+        raise ValueError(f"{len(rows)} rows and no metric in them; expected the rows of a study's runs")
+    objectives, classes = (list(dict.fromkeys(rows[c])) for c in ("objective", "class"))
+    units = sorted({(int(s), int(k)) for s, k in zip(rows["split"], rows["seed"], strict=True)})
+    means = rows.groupby(["class", "objective", "split", "seed"])[metrics].mean()
+
+    def value(name, column, objective, unit):
+        key = (name, objective, *unit)
+        return _rounded(means.at[key, column]) if key in means.index else None
+
+    return {
+        "format": FORMAT,
+        "title": title,
+        "described": described,
+        "objectives": [{"name": o, "colour": style(o)[0], "marker": style(o)[1]} for o in objectives],
+        "classes": classes,
+        "metrics": [
+            {
+                "column": m,
+                "label": statistics.label(m, reading=bool(statistics.split_metric(m)[1])),
+                "better": _better(m),
+            }
+            for m in metrics
+        ],
+        "units": [list(unit) for unit in units],
+        "n_images": {name: int(rows.loc[rows["class"] == name, "image"].nunique()) for name in classes},
+        "values": {
+            name: {m: {o: [value(name, m, o, unit) for unit in units] for o in objectives} for m in metrics}
+            for name in classes
+        },
+    }
+
+
+def _better(metric: str) -> int:
+    return statistics.METRICS[statistics.split_metric(metric)[0]][1]
+
+
+def _rounded(value: float) -> float | None:
+    return float(f"{value:.6g}") if math.isfinite(value) else None

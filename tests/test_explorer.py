@@ -1,0 +1,145 @@
+"""The results explorer: its numbers against pandas, and its page in a real browser."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers import explorer
+from helpers.inline import as_json, script
+
+
+def made_rows(**change):
+    """Two objectives, one of which lacks a run; two images; one class of two has no value of one metric."""
+    rng = np.random.default_rng(0)
+    rows = [
+        {"objective": o, "class": c, "image": i, "split": 0, "seed": s}
+        | {"iou_tuned": rng.random(), "voi": np.nan if c == "b" else rng.random(), "steps": 5}
+        for o in ("bce", "an_objective_of_ones_own")
+        for s in range(3)
+        for c in ("a", "b")
+        for i in ("x", "y")
+        if (o, s) != ("bce", 2)
+    ]
+    return pd.DataFrame(rows).assign(**change)
+
+
+def test_values_are_means_over_images_in_the_order_of_the_units():
+    rows = made_rows()
+    data = explorer.explorer_data(rows, "made", described="No images.")
+    assert [m["column"] for m in data["metrics"]] == ["iou_tuned", "voi"] and [
+        m["better"] for m in data["metrics"]
+    ] == [1, -1]
+    assert data["units"] == [[0, 0], [0, 1], [0, 2]] and data["n_images"] == {"a": 2, "b": 2}
+    for objective in ("bce", "an_objective_of_ones_own"):
+        for seed in range(3):
+            mine = rows.query("objective == @objective and seed == @seed and `class` == 'a'")["iou_tuned"]
+            found = data["values"]["a"]["iou_tuned"][objective][seed]
+            assert found is None if not len(mine) else found == pytest.approx(mine.mean(), rel=1e-4)
+    assert data["values"]["b"]["voi"]["bce"] == [None] * 3
+    json.loads(as_json(data))
+
+
+def test_a_table_without_a_metric_is_refused():
+    with pytest.raises(ValueError, match="0 rows and no metric in them; expected the rows of a study's runs"):
+        explorer.explorer_data(made_rows().iloc[:0], "made")
+    with pytest.raises(ValueError, match="20 rows and no metric"):
+        explorer.explorer_data(made_rows(iou_tuned=np.nan, voi=np.nan), "made")
+
+
+def test_data_cannot_end_the_script_that_holds_it():
+    assert script(["</script><b>"], "x").count("</script>") == 1
+
+
+# ---- the browser
+
+
+def write_page(folder, root, data, what, *files):
+    """A page of its own with one figure of that class."""
+    static = root / "book" / "_static"
+    code = "\n".join((static / name).read_text() for name in ("elements.js", *files))
+    style = (static / "results_explorer.css").read_text()
+    page = folder / "page.html"
+    page.write_text(
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><link rel="icon" href="data:,"><title>t</title>'
+        f'<style>{style}</style><body><figure class="{what}"><p class="results-without">none</p></figure>{data}'
+        f"<script>{code}</script></body></html>"
+    )
+    return page
+
+
+@pytest.fixture
+def page(browser, root, tmp_path):
+    more = explorer.explorer_data(made_rows(iou_tuned=0.5), "another").copy()
+    data = script([explorer.explorer_data(made_rows(), "made", described="No images."), more], "results-data")
+    browser.open(write_page(tmp_path, root, data, "results-explorer", "results_plot.js", "results_explorer.js"))
+    return browser
+
+
+def table(browser):
+    return browser.run(
+        "Array.from(document.querySelectorAll('tbody tr'), (r) => Array.from(r.cells, (c) => c.textContent))"
+    )
+
+
+def choose(browser, name, value):
+    browser.run(
+        f"(() => {{ const c = document.querySelector('[data-choice={name}]'); c.value = {value!r};"
+        "c.dispatchEvent(new Event('change', {bubbles: true})); })()"
+    )
+
+
+def dots(browser):
+    return browser.run("document.querySelectorAll('svg .dot').length")
+
+
+def test_the_table_holds_means_and_paired_differences(page):
+    rows = made_rows()
+    means = rows[rows["class"] == "a"].groupby(["objective", "seed"])["iou_tuned"].mean()
+    mine, reference = means["an_objective_of_ones_own"], means["bce"]
+    difference = (mine - reference).dropna()
+    shown = {row[0]: row[1:] for row in table(page)}
+    expected = ["3", *(f"{v:.4f}" for v in (mine.mean(), mine.min(), mine.max()))]
+    expected += [f"{difference.mean():+.4f}".replace("-", "−"), f"{(difference > 0).sum()} of 2"]
+    assert shown["an_objective_of_ones_own"] == expected
+    assert shown["bce"][:2] == ["2", f"{reference.mean():.4f}"] and shown["bce"][4:] == ["–", "–"]
+    assert dots(page) == 5 and page.complaints() == []
+    assert page.run("getComputedStyle(document.querySelector('.results-without')).display") == "none"
+
+
+def test_choices_change_what_is_shown_and_keep_what_they_can(page):
+    choose(page, "class", "b")
+    choose(page, "metric", "voi")
+    assert dots(page) == 0 and [row[1:3] for row in table(page)] == [["0", "–"]] * 2
+    assert "variation of information, b: less is better" in page.run(
+        "document.querySelector('.results-said').textContent"
+    )
+    choose(page, "class", "a")
+    assert dots(page) == 5
+    choose(page, "part", "1")
+    assert page.run("document.querySelector('[data-choice=class]').value") == "a"
+    assert page.run("document.querySelector('[data-choice=metric]').value") == "voi"
+    choose(page, "metric", "iou_tuned")
+    assert {row[2] for row in table(page)} == {"0.5000"}
+    page.run("document.querySelector('input[value=bce]').click()")
+    assert len(table(page)) == 1 and dots(page) == 3
+    page.run("document.querySelector('input[value=an_objective_of_ones_own]').click()")
+    assert "tick one above" in page.run("document.querySelector('.results-plot').textContent")
+    assert page.complaints() == []
+
+
+def test_the_table_sorts_by_keyboard_and_says_so(page):
+    first = [row[0] for row in table(page)]
+    page.run("document.querySelector('button[data-key=mean]').focus()")
+    page.call("Input.dispatchKeyEvent", type="keyDown", key="Enter", code="Enter", text="\r", windowsVirtualKeyCode=13)
+    page.call("Input.dispatchKeyEvent", type="keyUp", key="Enter", code="Enter", windowsVirtualKeyCode=13)
+    assert [row[0] for row in table(page)] == first[::-1]
+    assert page.run("document.activeElement.dataset.key") == "mean", "the focus stays"
+    sorts = page.run("Array.from(document.querySelectorAll('thead th'), (h) => h.getAttribute('aria-sort'))")
+    assert sorts == ["none", "none", "ascending", "none", "none", "none", "none"]
+
+
+def test_everything_fits_a_narrow_window(page):
+    page.call("Emulation.setDeviceMetricsOverride", width=360, height=800, deviceScaleFactor=1, mobile=False)
+    assert page.run("document.documentElement.scrollWidth") <= 360
