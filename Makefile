@@ -10,7 +10,7 @@ READY := .venv/.ready
 SNAKEMAKE := snakemake --snakefile workflow/Snakefile --quiet host rules reason $(if $(PROFILE),--workflow-profile workflow/profiles/$(PROFILE))
 
 .DEFAULT_GOAL := help
-.PHONY: help paper test test-all book study plan unlock publish data lab address lint bench clean
+.PHONY: help paper test test-all book pdf study plan unlock publish data lab address lint bench clean
 
 help:  ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ data: $(READY)  ## make the book's pages of data anew, from the published images
 book: $(READY)  ## build the published preprint from the committed runs
 	jupyter-book build book -W -n --keep-going
 	@echo "open $(CURDIR)/book/_build/html/index.html"
+
+pdf: $(READY)  ## print the paper with Chromium: build/hot-or-distance.pdf
+	python workflow/pdf.py book build/hot-or-distance.pdf
 
 test: $(READY)  ## the tests, in minutes
 	pytest -m "not slow"

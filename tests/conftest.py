@@ -3,15 +3,19 @@
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from devtools import CHROMIUM, Browser
 from filelock import FileLock
 
 from helpers.datasets import Image
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "workflow"))
+
+from devtools import CHROMIUM, Browser
 
 
 @pytest.fixture(scope="session")
@@ -91,6 +95,33 @@ def tiny_study(project_copy, tmp_path_factory) -> Path:
 
     shared(tmp_path_factory, "study", make)
     return project_copy
+
+
+def pages_of(folder: Path) -> list[Path]:
+    """The pages that people read: not the theme's parts, nor Sphinx's own."""
+    pages = folder.rglob("*.html")
+    return [p for p in pages if "_static" not in p.parts and p.name not in ("genindex.html", "search.html")]
+
+
+@pytest.fixture(scope="session")
+def published(root, tmp_path_factory) -> list[Path]:
+    """The pages of the published book, built with every warning an error."""
+
+    def make(folder: Path) -> None:
+        command = [
+            "jupyter-book",
+            "build",
+            str(root / "book"),
+            "--path-output",
+            str(folder),
+            "-W",
+            "-n",
+            "--keep-going",
+        ]
+        result = subprocess.run(command, capture_output=True, text=True)
+        assert result.returncode == 0, (result.stdout + result.stderr)[-3000:]
+
+    return pages_of(shared(tmp_path_factory, "published", make) / "_build/html")
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,11 @@
 """The book: built without a warning, numbers from notebooks, readable without a network."""
 
 import re
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from conftest import pages_of
 
 
 class Page(HTMLParser):
@@ -28,24 +28,6 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.text.append(data)
-
-
-def build(folder: Path, output: Path) -> list[Path]:
-    command = ["jupyter-book", "build", str(folder), "--path-output", str(output), "-W", "-n", "--keep-going"]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 0, (result.stdout + result.stderr)[-3000:]
-    return pages_of(output / "_build/html")
-
-
-def pages_of(folder: Path) -> list[Path]:
-    """The pages that people read: not the theme's parts, nor Sphinx's own."""
-    pages = folder.rglob("*.html")
-    return [p for p in pages if "_static" not in p.parts and p.name not in ("genindex.html", "search.html")]
-
-
-@pytest.fixture(scope="session")
-def published(root, tmp_path_factory):
-    return build(root / "book", tmp_path_factory.mktemp("published"))
 
 
 @pytest.fixture(scope="session")

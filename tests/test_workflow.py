@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -173,6 +174,9 @@ def test_publishing_puts_the_study_into_the_book_and_refuses_a_quick_one(tiny_st
     assert made == {f"tiny-main{name}.ipynb" for name in ("", "-download", "-targets", "-run-bce")}
     results = tiny_study / "build/tiny/main/analysis"
     assert (book / "results/tiny/main/rows.csv").read_bytes() == (results / "rows.csv").read_bytes()
+    for kind in ("explorer", "errors"):
+        held = json.loads(re.search(">(.*)</script>", (book / f"results/{kind}_data.html").read_text())[1])
+        assert sum(part["title"].startswith("tiny, main: ") for part in held) == 1, "once, however often"
     assert "../runs/tiny-main.ipynb::sentence" in (book / "results/tiny.md").read_text()
     (chapter,) = (
         c

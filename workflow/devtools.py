@@ -27,7 +27,7 @@ class Browser:
         self.wait(lambda: any(t["type"] == "page" for t in json.load(opener.open(address, timeout=30))))
         page = next(t for t in json.load(opener.open(address, timeout=30)) if t["type"] == "page")
         self.socket = websocket.create_connection(
-            page["webSocketDebuggerUrl"], suppress_origin=True, timeout=60, http_no_proxy=["127.0.0.1"]
+            page["webSocketDebuggerUrl"], suppress_origin=True, timeout=600, http_no_proxy=["127.0.0.1"]
         )
         self.number, self.events = 0, []
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -49,11 +49,12 @@ class Browser:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
-    def open(self, path, width=1100, height=1000):
+    def open(self, path, width=1100, height=1000, seconds=60):
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         self.events.clear()
         self.call("Page.navigate", url=path.as_uri())
-        self.wait(lambda: self.run("document.readyState") == "complete" and self.run("location.href") == path.as_uri())
+        there = path.as_uri()
+        self.wait(lambda: self.run("[document.readyState, location.href]") == ["complete", there], seconds)
 
     @staticmethod
     def wait(condition, seconds=60):
