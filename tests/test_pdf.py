@@ -19,8 +19,8 @@ def test_documents_are_those_of_the_contents_in_order():
 
 
 def squeezed(text):
-    """Without white space and hyphens, which a line's end changes."""
-    return re.sub(r"[\s\-\u00ad]+", "", text)
+    """Without white space and hyphens, which a line's end changes, and with plain quotation marks."""
+    return re.sub(r"[\s\-\u00ad]+", "", text.translate(str.maketrans("’‘“”", "''\"\"")))
 
 
 def outline(entries):
