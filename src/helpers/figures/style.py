@@ -92,7 +92,7 @@ def save(figure: Figure, path: Path, *, dpi: int = 110) -> Path:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=dpi, bbox_inches="tight", metadata={"Software": None})
-    figure.savefig(path.with_suffix(".svg"), bbox_inches="tight", metadata={"Date": None})
+    figure.savefig(path.with_suffix(".svg"), dpi=2 * dpi, bbox_inches="tight", metadata={"Date": None})
     plt.close(figure)
     return path
 

@@ -66,7 +66,9 @@ def _panel(axis, surface, m: int, values: np.ndarray, norm, better: str):
     finite = np.isfinite(values)
     shown = None
     if finite.any():
-        shown = axis.pcolormesh(x, y, np.ma.masked_invalid(values), norm=norm, cmap="viridis", shading="nearest")
+        shown = axis.pcolormesh(
+            x, y, np.ma.masked_invalid(values), norm=norm, cmap="viridis", shading="nearest", rasterized=True
+        )
         if finite.all() and np.ptp(values) > 0:
             axis.contour(x, y, values, 8, colors="white", linewidths=0.4, alpha=0.6, norm=norm)
         best = np.nanargmin(values) if better == "lower" else np.nanargmax(values)
