@@ -76,7 +76,7 @@
       );
       this.figure.classList.add("results-ready");
       this.choices.place.replaceChildren(
-        ...this.places.map(({ part, name, crop }, k) => makeElement("option", { value: k }, `${part.title}: ${name}, ${this.where(crop)}`)),
+        ...this.places.map(({ part, name, crop }, k) => makeElement("option", { value: k }, `${name}, ${this.where(crop)} (${part.title})`)),
       );
     }
 
