@@ -100,10 +100,10 @@ def test_the_table_holds_means_and_paired_differences(page):
     mine, reference = means["an_objective_of_ones_own"], means["bce"]
     difference = (mine - reference).dropna()
     shown = {row[0]: row[1:] for row in table(page)}
-    expected = ["3", *(f"{v:.4f}" for v in (mine.mean(), mine.min(), mine.max()))]
-    expected += [f"{difference.mean():+.4f}".replace("-", "−"), f"{(difference > 0).sum()} of 2"]
+    expected = ["3", *(f"{v:#.4g}" for v in (mine.mean(), mine.min(), mine.max()))]
+    expected += [f"{difference.mean():+#.4g}".replace("-", "−"), f"{(difference > 0).sum()} of 2"]
     assert shown["an_objective_of_ones_own"] == expected
-    assert shown["bce"][:2] == ["2", f"{reference.mean():.4f}"] and shown["bce"][4:] == ["–", "–"]
+    assert shown["bce"][:2] == ["2", f"{reference.mean():#.4g}"] and shown["bce"][4:] == ["–", "–"]
     assert dots(page) == 5 and page.complaints() == []
     assert page.run("getComputedStyle(document.querySelector('.results-without')).display") == "none"
 

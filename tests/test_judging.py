@@ -74,9 +74,24 @@ def test_pooled_values_are_those_of_one_image_with_the_objects_of_all(truth):
     assert means["adapted_rand_f_skimage"] == pytest.approx(1 - adapted_rand_error(*beside)[0])
     split, merge = variation_of_information(beside[0], beside[1], ignore_labels=(0,))
     assert (means["voi_split"], means["voi_merge"], means["voi"]) == pytest.approx((split, merge, split + merge))
-    n_true, n_predicted = (sum(row[f"n_{of}"] for row in rows) for of in ("true", "predicted"))
-    overlaps = sum(row["panoptic_quality"] * (row["n_true"] + row["n_predicted"]) / 2 for row in rows)
-    assert means["panoptic_quality"] == pytest.approx(2 * overlaps / (n_true + n_predicted))
+    # brute force: every pair of objects
+    overlaps, counts = 0.0, [0, 0]
+    for true, predicted in maps:
+        found = [[map_ == k for k in range(1, map_.max() + 1)] for map_ in (true, predicted)]
+        counts = [n + len(masks) for n, masks in zip(counts, found, strict=True)]
+        ious = [(a & b).sum() / (a | b).sum() for a in found[0] for b in found[1]]
+        overlaps += sum(iou for iou in ious if iou > 0.5)
+    assert means["panoptic_quality"] == pytest.approx(2 * overlaps / sum(counts))
+    both = predicted_pairs = true_pairs = 0
+    for true, predicted in maps:
+        inside = true > 0
+        alone = (inside & (predicted == 0)).sum()
+        true_pairs += sum((true == i).sum() ** 2 for i in range(1, true.max() + 1))
+        for j in range(1, predicted.max() + 1):
+            predicted_pairs += (inside & (predicted == j)).sum() ** 2
+            both += sum(((true == i) & (predicted == j)).sum() ** 2 for i in range(1, true.max() + 1))
+        both, predicted_pairs = both + alone, predicted_pairs + alone
+    assert means["adapted_rand_f_snemi"] == pytest.approx(2 * both / (predicted_pairs + true_pairs))
 
 
 def test_only_validation_decides_how_scores_are_read(truth):

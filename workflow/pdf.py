@@ -8,6 +8,7 @@ Notebooks are left out but for what the text shows of them: they are on the book
 import argparse
 import base64
 import html
+import json
 import os
 import subprocess
 import sys
@@ -38,7 +39,6 @@ PREPARE = """(async (style, notebooks) => {
   for (const details of kept.querySelectorAll("details")) details.open = true;
   await Promise.all(Array.from(document.images, (image) => image.decode().catch(() => image.remove())));
   await document.fonts.ready;
-  return Array.from(kept.querySelectorAll("h1, h2, h3"), (h) => h.innerText.trim().replace(/#$/, ""));
 })"""
 
 
@@ -105,7 +105,7 @@ def printed(page: Path, notebooks: list[str], heading: str, profile: Path) -> by
     browser = Browser(profile)
     try:
         browser.open(page, width=794, height=1123, seconds=600)  # tens of MB
-        browser.run(f"{PREPARE}({STYLE.read_text()!r}, {notebooks!r})")
+        browser.run(f"{PREPARE}({json.dumps(STYLE.read_text())}, {json.dumps(notebooks)})")
         small = "font: 8px sans-serif; color: #555; width: 100%; padding: 0 18mm; display: flex"
         foot = f'<div style="{small}; justify-content: space-between"><span>{html.escape(heading)}</span><span>'
         foot += '<span class="pageNumber"></span> / <span class="totalPages"></span></span></div>'

@@ -9,6 +9,8 @@
   const OUTLINE = [230, 159, 0];
   const FALSE_POSITIVE = [213, 94, 0];
   const FALSE_NEGATIVE = [0, 114, 178];
+  const UNKNOWN = [153, 153, 153]; // flat: the image is not seen where nobody knows
+  const COLOURS = { 2: FALSE_POSITIVE, 3: FALSE_NEGATIVE, 4: UNKNOWN };
   const BARS = [50, 100, 200, 500, 1000, 2000, 5000]; // nm
 
   /* The greys of a PNG in base64. */
@@ -70,7 +72,7 @@
         ),
         makeElement(
           "p", { class: "errors-key" }, key(OUTLINE, "truth, outlined"), key(FALSE_POSITIVE, "false positive"),
-          key(FALSE_NEGATIVE, "false negative"),
+          key(FALSE_NEGATIVE, "false negative"), key(UNKNOWN, "not annotated"),
         ),
         this.pictures, this.said,
       );
@@ -101,9 +103,10 @@
 
     draw() {
       const asked = { ...this.state };
-      this.drawn = this.paint(asked).then((tiles) => {
+      this.drawn = this.paint(asked).then(([tiles, text]) => {
         if (JSON.stringify(asked) !== JSON.stringify(this.state)) return; // another was chosen meanwhile
         this.pictures.replaceChildren(...tiles);
+        this.said.textContent = text;
       });
     }
 
@@ -118,18 +121,18 @@
       ];
       for (const objective of [find(asked.left), find(asked.right)]) {
         const [score, outcome] = await Promise.all([greys(objective.score, crop.size), greys(objective.outcome, crop.size)]);
-        const coloured = (k) => (outcome[k] === 2 ? FALSE_POSITIVE : outcome[k] === 3 ? FALSE_NEGATIVE : pale(k));
+        const coloured = (k) => COLOURS[outcome[k]] || pale(k);
         tiles.push([
           this.tile(crop, `${objective.name}: score`, (k) => [score[k], score[k], score[k]], truth),
           this.tile(crop, `${objective.name}: ${percent(objective.wrong)} wrong`, coloured, null),
         ]);
       }
       const [left, right] = [find(asked.left), find(asked.right)];
-      this.said.textContent =
+      const text =
         `${name} in ${this.where(crop)}: ${left.name} is wrong on ${percent(left.wrong)} of this crop, ${right.name} on ` +
         `${percent(right.wrong)}; all objectives on ${percent(crop.wrong)}, on average. A score's grey goes from its least ` +
         `to its greatest value here. ${part.described}`;
-      return tiles.map((pair) => makeElement("div", { class: "errors-pair" }, ...pair));
+      return [tiles.map((pair) => makeElement("div", { class: "errors-pair" }, ...pair)), text];
     }
 
     /* A picture of the crop: a colour for each pixel, the outline of a mask over it, a scale bar. */
@@ -176,6 +179,7 @@
     const data = document.querySelector("script.errors-data");
     if (!data) return;
     const parts = JSON.parse(data.textContent);
+    if (!parts.length) return; // what stands there without a script stays
     for (const figure of document.querySelectorAll("figure.error-browser")) figure.errorBrowser = new Browser(figure, parts);
   });
 })();

@@ -9,7 +9,7 @@
   const known = (values) => values.filter((v) => v !== null);
   const mean = (values) => (values.length ? values.reduce((a, b) => a + b) / values.length : null);
   const number = (value, signed) =>
-    value === null ? "–" : `${signed && value >= 0 ? "+" : ""}${value.toFixed(4)}`.replace("-", "−");
+    value === null ? "–" : `${signed && value >= 0 ? "+" : ""}${value.toPrecision(4)}`.replace("-", "−");
   const plural = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
   const BETTER = { 1: "more is better", "-1": "less is better", 0: "neither more nor less is better" };
 
@@ -20,7 +20,7 @@
       }
       this.figure = figure;
       this.parts = parts;
-      this.state = { part: 0, class: "", metric: "", reference: "", off: new Set(), sort: "mean", descending: null };
+      this.state = { part: 0, class: "", metric: "", reference: "", off: new Set(), sort: "mean", descending: true };
       this.build();
       this.choosePart(0);
     }
@@ -41,7 +41,7 @@
             if (name === "part") this.choosePart(Number(event.target.value));
             else {
               this.state[name] = event.target.value;
-              if (name === "metric") this.state.descending = null;
+              if (name === "metric") this.sortAnew();
               this.draw();
             }
           },
@@ -84,6 +84,7 @@
       state.metric = kept(state.metric, this.part.metrics.map((m) => m.column), "iou_tuned");
       state.reference = kept(state.reference, names, "bce");
       state.off = new Set();
+      this.sortAnew();
       this.fill("class", this.part.classes.map((c) => [c, c]), state.class);
       this.fill("metric", this.part.metrics.map((m) => [m.column, m.label]), state.metric);
       this.fill("reference", names.map((o) => [o, o]), state.reference);
@@ -101,6 +102,11 @@
       this.draw();
     }
 
+    /* The best first; names stay in their order. */
+    sortAnew() {
+      if (this.state.sort !== "name") this.state.descending = this.metric.better !== -1;
+    }
+
     /* One row for each objective that is on. */
     rows() {
       const { part, state } = this;
@@ -116,7 +122,7 @@
           ...objective, values: mine, n: there.length, mean: mean(there),
           least: there.length ? Math.min(...there) : null, greatest: there.length ? Math.max(...there) : null,
           difference: mean(differences), pairs: differences.length,
-          wins: better ? differences.filter((d) => d * better > 0).length : null,
+          wins: better && differences.length ? differences.filter((d) => d * better > 0).length : null,
         };
       });
     }
@@ -132,7 +138,7 @@
       const seeds = plural(new Set(part.units.map((u) => u[1])).size, "seed");
       const splits = new Set(part.units.map((u) => u[0])).size;
       this.said.textContent =
-        `${text}: ${BETTER[metric.better]}. A dot is a run, its mean over ${plural(part.n_images[state.class], "image")}; ` +
+        `${text}: ${BETTER[metric.better]}. A dot is a run, its mean over those of ${plural(part.n_images[state.class], "image")} where it is defined; ` +
         `lines join runs of the same seed${splits > 1 ? " and split" : ""} (${seeds}${splits > 1 ? `, ${splits} splits` : ""}). ` +
         part.described;
       this.drawTable(rows);
@@ -140,12 +146,11 @@
 
     drawTable(rows) {
       const { state, metric } = this;
-      if (state.descending === null) state.descending = metric.better !== -1;
       const columns = [
         ["name", "objective", (r) => r.name], ["n", "runs", (r) => r.n], ["mean", "mean", (r) => number(r.mean)],
         ["least", "least", (r) => number(r.least)], ["greatest", "greatest", (r) => number(r.greatest)],
         ["difference", `difference to ${state.reference}`, (r) => number(r.difference, true)],
-        ["wins", "better in", (r) => (r.wins === null || !r.pairs ? "–" : `${r.wins} of ${r.pairs}`)],
+        ["wins", "better in", (r) => (r.wins === null ? "–" : `${r.wins} of ${r.pairs}`)],
       ];
       this.head.replaceChildren(...columns.map(([key, title]) => {
         const sorted = key === state.sort ? (state.descending ? "descending" : "ascending") : "none";
@@ -173,6 +178,7 @@
     const data = document.querySelector("script.results-data");
     if (!data) return;
     const parts = JSON.parse(data.textContent);
+    if (!parts.length) return; // what stands there without a script stays
     for (const figure of document.querySelectorAll("figure.results-explorer")) new Explorer(figure, parts);
   });
 })();

@@ -1,6 +1,6 @@
 /* Dots of runs, one column for each objective, a light line through the runs of one split and seed, a bar at the mean.
 
-   ResultsPlot(columns, label): an SVG element. columns: [{name, colour, marker, values}], values a number or null for
+   ResultsPlot(columns, label, alt): an SVG element. columns: [{name, colour, marker, values}], values a number or null for
    each unit, in the same order in every column. */
 "use strict";
 

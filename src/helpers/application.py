@@ -67,6 +67,8 @@ class Application:
         """Scores, masks and, where the network tells it, the distance inside."""
         plan, box = self.plan, self.plan.grid.box(index)
         scores, distances = plan.decode_box(box, plan.grid.describe(index))
+        if plan.network.dims == 3:  # a block takes long, and leaves much; one of sections neither
+            give_back()
         for k, name in enumerate(plan.classes):
             if plan.scores == "uint8":
                 low, high = plan.decoding.bounds

@@ -140,7 +140,7 @@ def tabulate(
     stale = [member for member in members if found[member.run] is None]
     log(f"{len(members) - len(stale)} of {len(members)} runs were tabulated before")
     start, every = time.perf_counter(), max(1, len(stale) // 10)
-    for number, (member, table) in enumerate(_computed(stale, subset, processes or os.cpu_count() or 1), 1):
+    for number, (member, table) in enumerate(_computed(stale, subset, processes or len(os.sched_getaffinity(0))), 1):
         table = table.assign(made_by=made_by[member.run])
         write_whole(kept[member.run], table.to_csv(index=False).encode())
         found[member.run] = _kept(kept[member.run], made_by[member.run])
