@@ -1,10 +1,14 @@
-/* Names that the theme leaves out: what a triangle in the contents opens, and what is written on the search button. */
+/* Names and roles that the theme and Sphinx leave out, or give in other words than are read: what a triangle in the
+   contents opens, the search button, what folds a cell's code, the bibliography. */
 "use strict";
 
-document.addEventListener("DOMContentLoaded", () => {
+window.addEventListener("load", () => {
   for (const summary of document.querySelectorAll(".bd-sidenav summary, .bd-links summary")) {
     const link = summary.closest("li")?.querySelector(":scope > a");
     if (link && !summary.textContent.trim()) summary.setAttribute("aria-label", `pages below ${link.textContent.trim()}`);
   }
-  for (const button of document.querySelectorAll(".search-button-field")) button.removeAttribute("aria-label");
+  for (const named of document.querySelectorAll(".search-button-field, details.hide > summary")) {
+    if (named.textContent.trim()) named.removeAttribute("aria-label");
+  }
+  for (const list of document.querySelectorAll(".citation-list")) list.removeAttribute("role"); // it holds links as well
 });
