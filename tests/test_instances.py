@@ -200,8 +200,8 @@ def test_against_scikit_images_h_maxima_and_watershed(seed, height):
     assert agree >= 0.9 * found.size  # joined basins' feet may fall to either side
 
 
-# Always the same examples: where one voxel is the pass between three basins, the basin that is joined may go to either of
-# the two others, by the order in memory (seed 137, flipped along the first axis).
+# Always the same examples: where one voxel is the pass between three basins, the basin that is joined may go to either
+# of the two others, by the order in memory (seed 137, flipped along the first axis).
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(st.integers(0, 2**20), st.permutations(range(3)), st.tuples(*[st.booleans()] * 3))
 def test_turning_the_volume_turns_the_objects(seed, axes, flips):
