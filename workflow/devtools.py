@@ -71,16 +71,16 @@ class Browser:
     def mouse(self, kind, x, y, **more):
         self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **more)
 
-    def complaints(self, levels=("error", "warning")):
+    def complaints(self):
         """Console errors and warnings, exceptions, and requests that left the machine."""
         said = []
         for event in self.events:
             method, about = event["method"], event["params"]
             if method == "Runtime.exceptionThrown" or (
-                method == "Runtime.consoleAPICalled" and about["type"] in levels
+                method == "Runtime.consoleAPICalled" and about["type"] in ("error", "warning")
             ):
                 said.append(str(about)[:300])
-            if method == "Log.entryAdded" and about["entry"]["level"] in levels:
+            if method == "Log.entryAdded" and about["entry"]["level"] in ("error", "warning"):
                 said.append(about["entry"]["text"])
             if method == "Network.requestWillBeSent" and not about["request"]["url"].startswith(("file:", "data:")):
                 said.append(about["request"]["url"])

@@ -12,3 +12,8 @@ function makeElement(tag, attributes = {}, ...children) {
   element.append(...children);
   return element;
 }
+
+/* A label around its control, and what else belongs to it. */
+function labelledControl(text, control, ...more) {
+  return makeElement("label", {}, makeElement("span", {}, text), control, ...more);
+}

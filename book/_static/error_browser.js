@@ -1,6 +1,6 @@
 /* The error browser: every <figure class="error-browser"> shows the page's crops (script.errors-data, made by
    helpers.error_maps, format 1): truth, score and errors of any two objectives at the same place. */
-/* global makeElement */
+/* global labelledControl, makeElement */
 "use strict";
 
 (() => {
@@ -53,7 +53,6 @@
           },
         });
       this.choices = Object.fromEntries(["place", "left", "right"].map((name) => [name, select(name)]));
-      const labelled = (text, control) => makeElement("label", {}, makeElement("span", {}, text), control);
       const swap = () => {
         [this.state.left, this.state.right] = [this.state.right, this.state.left];
         this.choices.left.value = this.state.left;
@@ -67,8 +66,8 @@
       this.figure.prepend(
         makeElement(
           "div", { class: "results-controls" },
-          labelled("crop", this.choices.place), labelled("above", this.choices.left),
-          labelled("below", this.choices.right), makeElement("button", { type: "button", onclick: swap }, "swap"),
+          labelledControl("crop", this.choices.place), labelledControl("above", this.choices.left),
+          labelledControl("below", this.choices.right), makeElement("button", { type: "button", onclick: swap }, "swap"),
         ),
         makeElement(
           "p", { class: "errors-key" }, key(OUTLINE, "truth, outlined"), key(FALSE_POSITIVE, "false positive"),

@@ -1,6 +1,6 @@
 /* The results explorer: every <figure class="results-explorer"> shows the page's data (script.results-data, made by
    helpers.explorer, format 1): choose data, class, metric and objectives; a plot of the runs, and a table that sorts. */
-/* global ResultsPlot, makeElement */
+/* global ResultsPlot, labelledControl, makeElement */
 "use strict";
 
 (() => {
@@ -47,7 +47,6 @@
           },
         });
       this.choices = Object.fromEntries(["part", "class", "metric", "reference"].map((name) => [name, select(name)]));
-      const labelled = (text, control) => makeElement("label", {}, makeElement("span", {}, text), control);
       this.objectives = makeElement("fieldset", { class: "results-objectives" });
       this.plot = makeElement("div", { class: "results-plot", tabindex: 0, role: "group", "aria-label": "plot" });
       this.said = makeElement("p", { class: "results-said", "aria-live": "polite" });
@@ -58,8 +57,8 @@
       this.figure.prepend(
         makeElement(
           "div", { class: "results-controls" },
-          labelled("data", this.choices.part), labelled("class", this.choices.class),
-          labelled("metric", this.choices.metric), labelled("compared with", this.choices.reference),
+          labelledControl("data", this.choices.part), labelledControl("class", this.choices.class),
+          labelledControl("metric", this.choices.metric), labelledControl("compared with", this.choices.reference),
         ),
         this.objectives, this.plot, this.said,
         makeElement("div", { class: "results-table", tabindex: 0, role: "group", "aria-label": "table" }, table),

@@ -3,7 +3,7 @@
    This is the figure's data, controls, mouse and keyboard; surface_picture.js draws. Neither needs a GPU, a library or
    a network. Where scripts do not run, and on paper, the figure's static picture stays. The data are made by
    helpers.surface_viewer (format 1); see there for what each entry means. */
-/* global SurfacePicture, makeElement */
+/* global SurfacePicture, labelledControl, makeElement */
 "use strict";
 
 (() => {
@@ -127,13 +127,12 @@
           makeElement("thead", {}, makeElement("tr", {}, ...heads.map((h) => makeElement("th", { scope: "col" }, h)))), this.table,
         )),
       );
-      const labelled = (text, control, ...more) => makeElement("label", {}, makeElement("span", {}, text), control, ...more);
       const bar = makeElement(
         "div", { class: "surface-controls" },
-        labelled("show", quantity), labelled("plane", plane), labelled("step", moment, this.stepText),
+        labelledControl("show", quantity), labelledControl("plane", plane), labelledControl("step", moment, this.stepText),
         makeElement(
-          "div", { class: "surface-checks" }, labelled("logarithmic", this.controls.log),
-          labelled("one scale for all steps", this.controls.same), labelled("path", this.controls.path),
+          "div", { class: "surface-checks" }, labelledControl("logarithmic", this.controls.log),
+          labelledControl("one scale for all steps", this.controls.same), labelledControl("path", this.controls.path),
         ),
         turning,
       );
