@@ -59,7 +59,7 @@ def write_page(folder, root, data, what, *files):
     """A page of its own with one figure of that class."""
     static = root / "book" / "_static"
     code = "\n".join((static / name).read_text() for name in ("elements.js", *files))
-    style = (static / "results_explorer.css").read_text()
+    style = "\n".join((static / name).read_text() for name in ("elements.css", "results_explorer.css"))
     page = folder / "page.html"
     page.write_text(
         f'<!doctype html><html lang="en"><meta charset="utf-8"><link rel="icon" href="data:,"><title>t</title>'

@@ -132,9 +132,13 @@ def scripts() -> Path | None:
 
 def write_page(path: Path, figure_html: str, folder: Path, title: str) -> Path:
     """A page of its own, script and style inside, that any browser opens from disk; the folder is :func:`scripts`'."""
-    names = ("elements.js", "surface_picture.js", "surface_viewer.js", "surface_viewer.css")
-    *code, style = (Path(folder, name).read_text() for name in names)
-    code = "\n".join(code)
+    code, style = (
+        "\n".join(Path(folder, f"{name}.{kind}").read_text() for name in names)
+        for kind, names in (
+            ("js", ("elements", "surface_picture", "surface_viewer")),
+            ("css", ("elements", "surface_viewer")),
+        )
+    )
     text = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n<link rel="icon" href="data:,">\n'
