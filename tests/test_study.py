@@ -1,5 +1,7 @@
 """A study's file: what it asks for, and what is wrong with it, by line."""
 
+import csv
+import json
 import sys
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "workflow"))
+import rates as found_rates  # noqa: E402
 from study import arguments_of, read_study, takes  # noqa: E402
 
 TEXT = """study: made
@@ -72,6 +75,34 @@ def test_where_a_rate_is_searched_for_there_are_no_runs_until_it_is_found(folder
     (folder / "rates.csv").write_text("part,objective,learning_rate\nsecond,dice,0.01\n")
     with pytest.raises(ValueError, match="no learning rate was found for bce of part second: search again"):
         read(folder, TEXT, folder / "rates.csv")
+
+
+def test_the_table_of_rates_names_trials_that_were_passed_over(folder):
+    study = read(folder, TEXT)
+    trial = {"collapsed": False, "diverged": "", "seconds": 1.25}
+    tried = [
+        trial | {"learning_rate": 1e-3, "score": 0.5},
+        trial | {"learning_rate": 3e-3, "score": 0.7, "collapsed": True},
+        trial | {"learning_rate": 1e-2, "score": float("nan"), "diverged": "the loss is nan at step 3"},
+    ]
+    (search,) = study.parts[1].searches
+    (folder / "runs" / search.id).mkdir(parents=True)
+    (folder / "runs" / search.id / "run.json").write_text(json.dumps({"learning_rate": 1e-3, "search": tried}))
+    found_rates.main("made", folder / "runs", folder / "rates.csv")
+    with (folder / "rates.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row == {
+        "part": "second",
+        "objective": "bce",
+        "learning_rate": "0.001",
+        "at_edge": "1",
+        "scores": "0.001:0.5000 0.003:0.7000 0.01:nan",
+        "collapsed": "0.003",
+        "diverged": "0.01",
+        "seconds": "3.8",
+        "run": search.id,
+    }
+    assert read(folder, TEXT, folder / "rates.csv").parts[1].runs[0].parameters["learning_rate"] == 1e-3
 
 
 def test_notebooks_of_a_part_get_what_they_take_and_what_is_theirs(folder):

@@ -1,5 +1,7 @@
 """The learning rates that a study's searches found: one row for each objective of each part, as CSV.
 
+A rate whose trial collapsed or diverged is passed over, whatever its score (`helpers.tuning`), so these are named.
+
 python workflow/rates.py STUDY RUNS OUTPUT
 """
 
@@ -21,14 +23,15 @@ def main(study: str, runs: Path, output: Path) -> None:
         for search in part.searches:
             facts = json.loads((runs / search.id / "run.json").read_text())
             tried = facts["search"]
-            scores = {row["learning_rate"]: row["score"] for row in tried}
             rows.append(
                 {
                     "part": part.name,
                     "objective": search.objective,
                     "learning_rate": facts["learning_rate"],
                     "at_edge": int(facts["learning_rate"] in (min(RATES), max(RATES))),
-                    "scores": " ".join(f"{rate:g}:{score:.4f}" for rate, score in scores.items()),
+                    "scores": " ".join(f"{row['learning_rate']:g}:{row['score']:.4f}" for row in tried),
+                    "collapsed": " ".join(f"{row['learning_rate']:g}" for row in tried if row["collapsed"]),
+                    "diverged": " ".join(f"{row['learning_rate']:g}" for row in tried if row["diverged"]),
                     "seconds": round(sum(row["seconds"] for row in tried), 1),
                     "run": search.id,
                 }

@@ -37,7 +37,7 @@ KEYS = {"study", "announcement", "parts"}
 PART_KEYS = ("objectives", "seeds", "parameters", "vary", "search", "reference", "primary", "margin", "classes")
 PART_KEYS += ("notebooks", "show")
 MAIN = "main"  # the part of a study that has but one
-RATE_COLUMNS = ("part", "objective", "learning_rate", "at_edge", "scores", "seconds", "run")
+RATE_COLUMNS = ("part", "objective", "learning_rate", "at_edge", "scores", "collapsed", "diverged", "seconds", "run")
 
 
 @dataclass(frozen=True)
