@@ -8,6 +8,7 @@ Every function takes rows as in :mod:`helpers.tables`, or a table that another f
 """
 
 from helpers.statistics.comparison import MARGIN, VERDICTS, compare, holm, summary
+from helpers.statistics.interaction import interaction
 from helpers.statistics.questions import SECOND, answer, ask
 from helpers.statistics.table import (
     METRICS,
@@ -50,6 +51,7 @@ __all__ = [
     "difference_text",
     "first_above",
     "holm",
+    "interaction",
     "label",
     "metrics_of",
     "over_seeds",
