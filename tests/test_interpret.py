@@ -353,7 +353,7 @@ def test_words_for_when_foreground_becomes_likely():
     table = table.assign(confidence_background=1.0).reset_index(drop=True)
     text = "Mean confidence on the foreground "
     assert words._training(table) == (
-        f"{text}first passed one half at step 1 for dice; at step 2 for bce; never for lovasz."
+        f"{text}first passed one half already at step 1 for dice; at step 2 for bce; never for lovasz."
     )
     assert words._training(table[table["objective"] == "lovasz"]) == f"{text}never passed one half for lovasz."
 

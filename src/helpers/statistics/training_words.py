@@ -180,7 +180,11 @@ def _training(table) -> str:
     first = first_above(over_seeds(table), "confidence_foreground")
     reached = first.dropna(subset=["step"]).sort_values("step", kind="stable")
     never = list(first.loc[first["step"].isna(), "objective"])
-    parts = [f"at step {step:.0f} for {', '.join(rows['objective'])}" for step, rows in reached.groupby("step")]
+    start = table["step"].min()  # above it from the first checkpoint on, which is not to have learnt it
+    parts = [
+        f"{'already ' * (step == start)}at step {step:.0f} for {', '.join(rows['objective'])}"
+        for step, rows in reached.groupby("step")
+    ]
     text = f"Mean confidence on the foreground first passed one half {'; '.join(parts)}" if parts else ""
     if never:
         text += f"{'; never' if parts else 'Mean confidence on the foreground never passed one half'} for "
