@@ -1,12 +1,14 @@
 """Parts of studies that were never trained: networks of random weights, made scores, and a tiny FIB-25."""
 
+import itertools
 import json
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy import ndimage
 
-from helpers import checkpoints, datasets, models, objectives, runs
+from helpers import checkpoints, datasets, models, objectives, runs, tables
 from helpers.datasets import fib25, store
 
 FACTS = {"learning_rate": 1e-3, "n_weights": 9, "threads": 1, "device": "cpu", "commit": "made", "code_hash": "made"}
@@ -75,3 +77,46 @@ def make_boundaries(folder, loss, seed, noise):
     for name, content in {"parameters": parameters, "run": facts}.items():
         (folder / f"{name}.json").write_text(json.dumps(content))
     runs.judge(folder)
+
+
+CONDITIONS = [
+    (loss, others)
+    for loss in ("bce", "tanh_distance", "hot_distance")
+    for others in ("discarded", "own", "negatives")
+    if (loss, others) != ("tanh_distance", "negatives")
+]
+
+
+def make_shares(folder, shares, value, *, seeds=8, conditions=CONDITIONS, **different):
+    """Rows of parts of sparse labels, as their analyses write them: ``folder/PART/analysis/rows.csv``.
+
+    `shares` is part -> fraction annotated, and `value` a function of loss, others, fraction and seed -> the mean IoU
+    and instance F1 of two images, one 0.05 above it and one below; of 0, a run that predicts nothing. `different` are
+    columns, or parameters of the runs, that are not as usual.
+    """
+    for part, fraction in shares.items():
+        rows = []
+        for (loss, others), seed in itertools.product(conditions, range(seeds)):
+            told = {"loss": loss, "annotated": others, "share": fraction, "target": "mitochondria", "seed": seed}
+            told |= {"dataset": "phantom", "classes": "mitochondria,tubes,sheets,vesicles", "reduce": 4, "split": 0}
+            told = {name: different.get(name, usual) for name, usual in (told | {"block": 64}).items()}
+            row = dict.fromkeys(tables.COLUMNS, np.nan) | {"study": "made", "dataset": told["dataset"], "seed": seed}
+            row |= {
+                "objective": f"{loss}_{others}",
+                "class": "mitochondria",
+                "split": 0,
+                "subset": "test",
+                "options": "",
+            }
+            row |= {"network": "unet", "depth": 3, "learning_rate": 1e-3, "steps": 50, "cut": 0.5}
+            row |= {"parameters": json.dumps(told), "commit": "made", "code_hash": "made", "judge_hash": "made"}
+            level = value(loss, others, fraction, seed)
+            found = 80 if level else 0
+            row |= {"true_positive_tuned": found, "false_positive_tuned": 0, "false_negative_tuned": 100 - found}
+            row |= {"true_negative_tuned": 900, **{k: v for k, v in different.items() if k in row and k not in told}}
+            for image, aside in (("a", 0.05), ("b", -0.05)):
+                iou = level + aside * bool(level)
+                rows.append(row | {"image": image, "iou_tuned": iou, "instance_f1": iou})
+        path = folder / part / "analysis" / "rows.csv"
+        path.parent.mkdir(parents=True)
+        pd.DataFrame(rows).to_csv(path, index=False)

@@ -21,6 +21,7 @@ NAMES = [
     "neurons",
     "occupancy",
     "published",
+    "sparse",
     "surfaces",
     "targets",
     "train",

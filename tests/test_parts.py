@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from made_part import make_boundaries, make_fib25, make_network, write_index
+from made_part import make_boundaries, make_fib25, make_network, make_shares, write_index
 from made_study import make_study
 from test_analysis import glued, texts
 from test_notebooks import papermill, printed
@@ -162,6 +162,62 @@ def test_ours_stand_beside_the_published_means(root, losses):
     source = (root / "notebooks/analysis.ipynb").read_text()
     for part in ("vnc", "membranes", "depth_unet", "depth_resnet"):
         assert all(f'\\"{key}\\":' in source for key in keys_of(root, "losses", f"losses-{part}"))
+
+
+def read_together(root, folder, parts):
+    call = ["-p", "results", "made", "-p", "parts", parts, "-p", "named", "0.0625", "-p", "output", "results"]
+    result = papermill(folder, root / "notebooks/sparse.ipynb", "sparse.ipynb", *call)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return printed(folder / "sparse.ipynb")
+
+
+def helped(loss, others, fraction, seed):
+    """Other classes' blocks help hot_distance at a sixteenth, by 0.05 and 0.07 in turn; one run there collapses."""
+    if (loss, others, fraction, seed) == ("bce", "own", 0.0625, 3):
+        return 0.0
+    return (
+        0.5 + 0.01 * seed + (0.06 + 0.01 * (-1) ** seed) * ((loss, others, fraction) == ("hot_distance", "own", 0.0625))
+    )
+
+
+def test_shares_are_read_together_and_what_is_missing_is_said(root, tmp_path):
+    make_shares(tmp_path / "made", {"one": 1.0, "sixteen": 0.0625}, helped)
+    path = tmp_path / "made/sixteen/analysis/rows.csv"
+    rows = pd.read_csv(path)
+    rows[(rows["objective"] != "tanh_distance_own") | (rows["seed"] < 7)].to_csv(path, index=False)
+    said = read_together(root, tmp_path, "one, four, sixteen")
+    assert "missing: part four: no made/four/analysis/rows.csv" in said
+    assert "missing: tanh_distance, own at share 1/16: no run of split 0, seed 7" in said
+    assert "collapsed: 1 of 8 runs of bce, own at share 1/16" in said
+    assert "share 1: 32 blocks; share 1/16: 2 blocks" in said
+    named = "share 1/16 +0.060 (95 % interval +0.051 to +0.069, n = 8 seeds, corrected p = 0.016: better)"
+    assert "hot_distance, own against discarded: share 1 +0.000 (95 % interval +0.000 to +0.000, n = 8" in said
+    assert said.count(named) == 5, "against both discarded, of IoU and of instances; and the one that was named"
+    assert "tanh_distance, own against discarded: share 1 +0.000" in said and "(7 seeds; an interval needs 8)" in said
+    verdicts = pd.read_csv(tmp_path / "results/sparse_verdicts.csv")
+    assert verdicts.loc[verdicts["standing"] == "primary", ["share", "verdict"]].values.tolist() == [
+        ["share 1/16", "better"]
+    ]
+    shown = texts(tmp_path / "sparse.ipynb")
+    assert "hot_distance, own: 0.595, 0.535" in shown and "share 1/16 +0.060 against the second named" in shown
+    page = (root / "book/results/partial.md").read_text()
+    for part in ("phantom_1", "vnc_1"):
+        assert keys_of(root, "partial", f"partial-{part}-sparse") <= glued(tmp_path / "sparse.ipynb")
+        wanted = set(re.findall(rf"partial/{part}/(sparse_\w+\.\w+)", page))
+        assert wanted and wanted <= files(tmp_path)
+        source = (root / "notebooks/analysis.ipynb").read_text()
+        assert all(f'\\"{key}\\":' in source for key in keys_of(root, "partial", f"partial-{part}"))
+
+
+@pytest.mark.slow
+def test_one_part_of_one_condition_goes_through(root, tmp_path):
+    make_shares(tmp_path / "made", {"one": 1.0}, helped, seeds=1, conditions=[("bce", "own")])
+    said = read_together(root, tmp_path, "one")
+    assert "unanswered: hot_distance, own against discarded: no rows of hot_distance, own and" in said
+    assert "no question can be answered: no sparse_questions" in said and "no answer" in said
+    assert {"sparse_levels.png", "sparse_instances.png", "sparse_verdicts.csv"} <= files(tmp_path)
+    make_shares(tmp_path / "made", {"two": 0.25}, helped, seeds=2)
+    assert "(2 seeds; an interval needs 8)" in read_together(root, tmp_path, "two")
 
 
 @pytest.mark.slow

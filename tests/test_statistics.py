@@ -230,6 +230,21 @@ def test_splits_crossed_with_seeds_are_units_of_their_own_and_said_so():
     assert "n = 8 units (4 seeds in 2 splits)" in statistics.difference_text(row)
 
 
+def test_a_comparison_as_a_table_to_read_and_its_tally():
+    table = table_of({"dist": np.full(8, 0.1) + 0.01 * (-1) ** np.arange(8), "same": np.zeros(3)})
+    table = table.assign(true_positive_tuned=0, false_positive_tuned=0, false_negative_tuned=9)
+    found = statistics.compare(table, "iou_tuned", missing="drop")
+    half = 2.3646243 * 0.01 / np.sqrt(7)
+    assert statistics.in_words(found).to_dict("records") == [
+        {"objective": "dist", "class": "c", "n": 8, "difference": "+0.100", "95 % interval": f"{0.1 - half:+.3f} to "
+         f"{0.1 + half:+.3f}", "corrected p": "0.008", "verdict": "better", "collapsed": "8"},
+        {"objective": "same", "class": "c", "n": 3, "difference": "+0.000", "95 % interval": "none",
+         "corrected p": "none", "verdict": "undecided", "collapsed": "3"},
+    ]  # fmt: skip
+    assert statistics.tally(found) == "1 better, 0 worse, 0 equivalent, 1 undecided"
+    assert statistics.in_words(pd.DataFrame()).empty
+
+
 def test_sentence_and_caveat_of_a_full_study():
     table = table_of({"dice": 0.1 + 0.02 * SPREAD, "hinge": 0.001 * SPREAD})
     comparison = statistics.compare(table, "iou_tuned")

@@ -148,6 +148,8 @@ def test_every_study_that_is_shipped_can_be_read(monkeypatch):
         ("show: [voxels]", "show: [pixels]", "line 15: show names 'pixels'; part first compares bce, voxels"),
         ("targets: {scale_nm", "tagrets: {scale_nm", "line 14: part first wants the notebook 'tagrets'; there are"),
         ("scale_nm", "scale", "line 14: parameter 'scale' of notebook targets: it takes dataset"),
+        ("targets: {scale_nm: 30.0}", "sparse: {parts: 'first, x'}", "line 14: parts of notebook sparse names 'x'"),
+        ("targets: {scale_nm: 30.0}", "sparse: {parts: 'first,'}", "line 14: parts of notebook sparse names ''"),
         ("primary: voi", "primary: sharpness", "line 16: primary: metric is 'sharpness'; expected one of iou"),
         ("    classes: tubes", "    reference: dice", "line 17: reference is 'dice'; part first compares bce, voxels"),
         ("  second: {", "  se-cond: {", "the part 'se-cond'; expected a name of letters"),

@@ -206,6 +206,32 @@ def test_a_failed_notebook_is_kept_aside_and_named(tiny_study, study):
     assert not failed.with_suffix("").exists()
 
 
+def test_a_notebook_that_reads_parts_together_waits_for_all_of_them(project_copy):
+    """And a part that there is not stops it before anything runs."""
+    path = project_copy / "studies" / "shares.yml"
+    part = "{{objectives: [bce], seeds: [0], parameters: {}{}}}"
+    own, call = 'notebooks: {sparse: {parts: "first,second", named: 0.25}}', ("--config", "study=shares", "--dry-run")
+    first, second = part.format(SMALL, f", {own}"), part.format(SMALL.replace("steps: 6", "steps: 7"), "")
+    text = f"study: shares\nannouncement: ''\nparts:\n  first: {first}\n  second: {second}\n"
+    try:
+        path.write_text(text)
+        result = snakemake(project_copy, *call, "--printshellcmds")
+        path.write_text(text.replace('"first,second"', '"first,third"'))
+        refused = snakemake(project_copy, *call)
+    finally:
+        path.unlink()
+    assert result.returncode == 0, result.stderr[-3000:]
+    jobs = (result.stdout + result.stderr).split("rule ")
+    (job,) = (n for n, text in enumerate(jobs) if text.startswith("notebook:") and "notebooks/sparse.ipynb" in text)
+    rows = [f"build/shares/{name}/analysis/rows.csv" for name in ("first", "second")]
+    inputs = jobs[job].split("output:")[0]
+    assert all(row in inputs for row in rows) and "build/shares/first/sparse" in jobs[job].split("output:")[1]
+    assert sum(text.startswith("analysis:") for text in jobs[:job]) == 2, "it comes after both"
+    assert "-r parts first,second -y '{named: 0.25}'" in jobs[job] and "-r results build/shares" in jobs[job]
+    says = "studies/shares.yml, line 4: parts of notebook sparse names 'third'; this study has first, second"
+    assert refused.returncode != 0 and says in refused.stdout + refused.stderr
+
+
 def test_a_study_that_cannot_run_says_so_before_anything_runs(study):
     text = f"study: nothing\nannouncement: ''\nobjectives: [bce, dise]\nseeds: [0]\nparameters: {SMALL}\n"
     result = snakemake(study("nothing", text), "--config", "study=nothing")

@@ -4,7 +4,7 @@ import ast
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,11 @@ def takes(notebook: str) -> dict[str, str]:
 def defaults() -> dict[str, Any]:
     """Parameter -> default, of the training notebook."""
     return {name: default for name, (_, default) in declared("train").items()}
+
+
+def names_in(text: Any) -> list[str]:
+    """What a parameter names, with commas between."""
+    return [name.strip() for name in str(text).split(",")]
 
 
 def is_name(text: Any) -> bool:
@@ -210,8 +215,8 @@ def analysis_of(said: Mapping, objectives: Mapping, part: str) -> dict[str, Any]
     return analysis
 
 
-def notebooks_of(said: Any, part: str) -> dict[str, dict]:
-    """Further notebooks of a part -> parameters that it sets for them."""
+def notebooks_of(said: Any, part: str, parts: Iterable[str]) -> dict[str, dict]:
+    """Further notebooks of a part -> parameters that it sets for them; `parts` are all that the study has."""
     wanted = dict.fromkeys(said) if isinstance(said, list) else said
     check_mapping("notebooks", wanted, part)
     for notebook, own in wanted.items():
@@ -224,4 +229,9 @@ def notebooks_of(said: Any, part: str) -> dict[str, dict]:
             if key not in takes(notebook):
                 listed = ", ".join(takes(notebook))
                 raise Wrong(f"parameter {key!r} of notebook {notebook}: it takes {listed}", key)
+        for name in names_in((own or {}).get("parts", part)):
+            if name not in parts:
+                listed = ", ".join(parts)
+                word = name if is_name(name) else notebook
+                raise Wrong(f"parts of notebook {notebook} names {name!r}; this study has {listed}", word)
     return {notebook: own or {} for notebook, own in wanted.items()}

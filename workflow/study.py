@@ -8,7 +8,7 @@ import csv
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from checks import (
     check_seeds,
     defaults,
     is_name,
+    names_in,
     notebooks_of,
     objectives_of,
     takes,
@@ -153,12 +154,12 @@ def _study(name: str, said: Any, rates: Mapping[tuple[str, str], float] | None) 
     for part, own in said["parts"].items():
         if not is_name(part):
             raise Wrong(f"the part {part!r}; expected a name of letters, digits and _", part)
-        parts.append(_part(part, own, rates, hint))
+        parts.append(_part(part, own, rates, hint, said["parts"]))
     searched = rates is not None or not any(part.searches for part in parts)
     return Study(name, said["announcement"] or "", tuple(parts), searched)
 
 
-def _part(name: str, said: Any, rates: Mapping | None, hint: str) -> Part:
+def _part(name: str, said: Any, rates: Mapping | None, hint: str, parts: Iterable[str]) -> Part:
     if not isinstance(said, dict):
         raise Wrong(f"part {name} holds {said!r}; {hint}", name)
     for key in PART_KEYS[:3]:
@@ -211,7 +212,7 @@ def _part(name: str, said: Any, rates: Mapping | None, hint: str) -> Part:
         dataset=full["dataset"],
         classes=full["classes"],
         analysis=analysis_of(said, objectives, name),
-        notebooks=notebooks_of(said.get("notebooks", {}), name),
+        notebooks=notebooks_of(said.get("notebooks", {}), name, parts),
         shown=tuple(run for run in first.values() if run),
     )
 
@@ -232,6 +233,11 @@ def _read_rates(path: Path | None) -> dict[tuple[str, str], float] | None:
         return {(row["part"], row["objective"]): float(row["learning_rate"]) for row in csv.DictReader(file)}
 
 
+def parts_read(part: Part, notebook: str) -> list[str]:
+    """The parts whose rows a notebook of a part reads: those that it is told, else the part itself."""
+    return names_in(part.notebooks[notebook].get("parts", part.name))
+
+
 def arguments_of(notebook: str, study: Study, part: Part, build: Path, own: Mapping[str, Any]) -> dict[str, Any]:
     """What the workflow tells a notebook of a part: of the usual parameters those that it takes, and its own."""
     folder = build / study.name / part.name
@@ -240,6 +246,8 @@ def arguments_of(notebook: str, study: Study, part: Part, build: Path, own: Mapp
     usual = {
         "study": study.name,
         "part": part.name,
+        "parts": part.name,
+        "results": str(build / study.name),
         "runs": str(build / "runs"),
         "index": str(folder / "runs.csv"),
         "run": str(build / "runs" / first.id),

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from helpers.figures.style import DASHES, LINES, bare, legend_of, style
 
 PUBLISHED, BOUND = "0.55", "0.3"
+ASIDE = 1.12  # factor between the dots of two lines, on a logarithmic axis
 
 
-def against(table, xlabel: str, ylabel: str, *, columns: int = 3) -> Figure:
+def against(table, xlabel: str, ylabel: str, *, columns: int = 3, ticks: Mapping[float, str] | None = None) -> Figure:
     """A panel for each group of runs, in it a line for each reading.
 
     Parameters
@@ -21,6 +22,9 @@ def against(table, xlabel: str, ylabel: str, *, columns: int = 3) -> Figure:
         Columns panel, line, split, seed, x and value: one value for each run, line and x.
     columns : int
         Panels side by side.
+    ticks : mapping, optional
+        Values of x -> their names, of an axis that is logarithmic; runs are dots then, those of each line a little
+        aside, and no thin lines.
     """
     panels, lines = (list(dict.fromkeys(table[name])) for name in ("panel", "line"))
     columns = min(columns, len(panels))
@@ -35,10 +39,18 @@ def against(table, xlabel: str, ylabel: str, *, columns: int = 3) -> Figure:
             look = {"color": LINES[k % len(LINES)], "ls": DASHES[k % len(DASHES)]}
             for _, run in own.groupby(["split", "seed"]):
                 run = run.sort_values("x")
-                axis.plot(run["x"], run["value"], lw=0.6, alpha=0.3, zorder=1, **look)
+                if ticks:
+                    aside = ASIDE ** (k - (len(lines) - 1) / 2)
+                    axis.plot(run["x"] * aside, run["value"], "o", ms=3.5, alpha=0.5, mew=0, color=look["color"])
+                else:
+                    axis.plot(run["x"], run["value"], lw=0.6, alpha=0.3, zorder=1, **look)
             mean = own.groupby("x")["value"].mean()
             axis.plot(mean.index, mean, lw=2, marker="o", ms=3.5, zorder=2, **look)
         axis.set_title(panel, fontsize=10)
+        if ticks:
+            axis.set_xscale("log")
+            axis.set_xticks(list(ticks), list(ticks.values()))
+            axis.minorticks_off()
         bare(axis)
     for axis in list(axes.flat)[len(panels) :]:
         axis.remove()

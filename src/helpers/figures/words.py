@@ -80,6 +80,14 @@ def of_panels(crop, name: str) -> str:
     )
 
 
+def of_against(table, xlabel: str, ylabel: str) -> str:
+    """For :func:`helpers.figures.against`: the means of each line, from the least x to the greatest."""
+    means = table.groupby(["panel", "line", "x"], sort=False)["value"].mean().unstack("x").sort_index(axis=1)
+    said = "; ".join(f"{panel}, {line}: {', '.join(map(_number, row))}" for (panel, line), row in means.iterrows())
+    low, high = means.columns.min(), means.columns.max()
+    return f"Lines of {ylabel} against {xlabel}, from {low:g} to {high:g}. Means: {said}."
+
+
 def _number(value: float) -> str:
     return "none" if np.isnan(value) else f"{value:.3f}"
 

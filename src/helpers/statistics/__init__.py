@@ -7,7 +7,7 @@ specimen that were judged, and for no population of them.
 Every function takes rows as in :mod:`helpers.tables`, or a table that another function here made of them.
 """
 
-from helpers.statistics.comparison import MARGIN, VERDICTS, compare, holm, summary
+from helpers.statistics.comparison import MARGIN, VERDICTS, compare, holm, summary, tally
 from helpers.statistics.interaction import interaction
 from helpers.statistics.questions import SECOND, answer, ask
 from helpers.statistics.table import (
@@ -28,7 +28,7 @@ from helpers.statistics.table import (
     with_parameter,
 )
 from helpers.statistics.training import THROUGH, against, at_the_end, first_above, over_seeds
-from helpers.statistics.words import MINIMUM_SEEDS, caveat, counted_units, difference_text, sentence
+from helpers.statistics.words import MINIMUM_SEEDS, caveat, counted_units, difference_text, in_words, sentence
 
 __all__ = [
     "MARGIN",
@@ -51,6 +51,7 @@ __all__ = [
     "difference_text",
     "first_above",
     "holm",
+    "in_words",
     "interaction",
     "label",
     "metrics_of",
@@ -63,6 +64,7 @@ __all__ = [
     "sentence",
     "split_metric",
     "summary",
+    "tally",
     "unpaired",
     "with_parameter",
 ]

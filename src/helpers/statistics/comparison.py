@@ -118,6 +118,12 @@ def compare(
     return result
 
 
+def tally(comparison) -> str:
+    """How many rows have each verdict: "1 better, 0 worse, 2 equivalent, 0 undecided"."""
+    verdicts = list(comparison["verdict"]) if len(comparison) else []
+    return ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS)
+
+
 def holm(table):
     """The column ``p`` corrected by Holm's step-down over all rows that have one; NaN stays NaN.
 

@@ -52,6 +52,27 @@ def sentence(table, metric: str, comparison) -> str:
     return " ".join(sentences)
 
 
+def in_words(comparison):
+    """The rows that :func:`compare` made as a table to read: objective, class, n, difference, "95 % interval",
+    corrected p, verdict, collapsed, all of them text but n; without columns where there is no row."""
+    import pandas as pd
+
+    def told(row):
+        interval = "none" if np.isnan(row["low"]) else f"{row['low']:+.3f} to {row['high']:+.3f}"
+        return {
+            "objective": row["objective"],
+            "class": row["class"],
+            "n": row["n_units"],
+            "difference": f"{row['difference']:+.3f}",
+            f"{100 * row['level']:g} % interval": interval,
+            "corrected p": "none" if np.isnan(row["p_holm"]) else f"{row['p_holm']:.3f}",
+            "verdict": row["verdict"],
+            "collapsed": f"{row['collapsed']:.0f}",
+        }
+
+    return pd.DataFrame([told(row) for _, row in comparison.iterrows()])
+
+
 def caveat(comparison) -> str:
     """What the number of units allows to be said; of the rows that :func:`compare` made."""
     if comparison.empty:
