@@ -36,11 +36,11 @@ publish: $(READY)  ## put a finished study's notebooks and results into book/: m
 data: $(READY)  ## make the book's pages of data anew, from the published images: commit first
 	python workflow/data_pages.py vnc fib25 drishti
 
-book: $(READY)  ## build the published preprint from the committed runs
+book: $(READY)  ## build the published preprint from the committed runs; pages link the PDF of an earlier make pdf
 	jupyter-book build book -W -n --keep-going
 	@echo "open $(CURDIR)/book/_build/html/index.html"
 
-pdf: $(READY)  ## print the paper with Chromium: build/hot-or-distance.pdf
+pdf: $(READY)  ## print the paper with Chromium: build/hot-or-distance.pdf, which make book then links
 	python workflow/pdf.py book build/hot-or-distance.pdf
 
 test: $(READY)  ## the tests, in minutes

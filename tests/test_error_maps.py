@@ -112,6 +112,19 @@ def test_errors_stand_where_they_are(page):
     assert page.complaints() == []
 
 
+@pytest.mark.parametrize(("width", "columns"), [(596, 2), (900, 2), (340, 1)])
+def test_the_pictures_of_a_pair_stand_side_by_side_where_there_is_room(page, width, columns):
+    """596 pixels are what the book leaves to a page's text in a window of 1200."""
+    browser = page
+    browser.run(f"document.body.style.cssText = 'margin: 0; width: {width}px'; 0")
+    lefts, tops, widths = browser.run(
+        "(() => { const all = Array.from(document.querySelectorAll('.errors-pair canvas'), (c) => "
+        "c.getBoundingClientRect()); return ['left', 'top', 'width'].map((k) => all.map((r) => Math.round(r[k]))); })()"
+    )
+    assert len(lefts) == 6 and len(set(lefts)) == columns and len(set(tops)) == 6 // columns
+    assert min(widths) > 280
+
+
 def test_any_two_objectives_at_any_place(page):
     choose(page, "left", "none")
     assert [text for text, _ in pictures(page)][2] == "none: score"

@@ -41,6 +41,38 @@ def test_values_are_means_over_images_in_the_order_of_the_units():
     json.loads(as_json(data))
 
 
+def gaps():
+    """One image of each run of one objective has no value of a metric that the class has elsewhere."""
+    rows = made_rows()
+    lost = (rows["objective"] == "bce") & (rows["image"] == "x") & (rows["class"] == "a")
+    return rows.assign(voi=rows["voi"].where(~lost))
+
+
+def test_values_left_out_of_the_means_are_counted_where_there_are_any():
+    rows = gaps()
+    found = explorer.undefined(rows, ["iou_tuned", "voi"])
+    assert found["a"] == {"voi": {"bce": [2, 4], "an_objective_of_ones_own": [0, 6]}}
+    assert found["b"] == {"voi": {"bce": [4, 4], "an_objective_of_ones_own": [6, 6]}}
+    assert explorer.undefined(rows, ["iou_tuned"]) == {}
+    with pytest.raises(ValueError, match="no column dice in the rows; expected the metrics"):
+        explorer.undefined(rows, ["voi", "dice"])
+
+
+def test_the_published_counts_are_those_of_the_published_rows(root):
+    """And where all values are undefined there is no mean, and only there."""
+    text = (root / "book/results/explorer_data.html").read_text()
+    parts = json.loads(text[text.index(">") + 1 : text.rindex("</script>")])
+    for part in parts:
+        for name, columns in part["undefined"].items():
+            for column, counts in columns.items():
+                for objective, (left, every) in counts.items():
+                    values = part["values"][name][column][objective]
+                    n_runs = len([v for v in part["values"][name]["iou_tuned"][objective] if v is not None])
+                    assert every == n_runs * part["n_images"][name], "of one split, as all are so far"
+                    assert (left == every) == all(v is None for v in values)
+    assert any(part["undefined"] for part in parts)
+
+
 def test_a_table_without_a_metric_is_refused():
     with pytest.raises(ValueError, match="0 rows and no metric in them; expected the rows of a study's runs"):
         explorer.explorer_data(made_rows().iloc[:0], "made")
@@ -127,6 +159,25 @@ def test_choices_change_what_is_shown_and_keep_what_they_can(page):
     page.run("document.querySelector('input[value=an_objective_of_ones_own]').click()")
     assert "tick one above" in page.run("document.querySelector('.results-plot').textContent")
     assert page.complaints() == []
+
+
+def test_images_that_are_left_out_are_counted_in_the_table_and_below_the_plot(browser, root, tmp_path):
+    rows = gaps()
+    data = explorer.explorer_data(rows, "made", described="No images.")
+    data["undefined"] = explorer.undefined(rows, ["iou_tuned", "voi"])
+    files = ("results_plot.js", "results_explorer.js")
+    browser.open(write_page(tmp_path, root, script([data], "results-data"), "results-explorer", *files))
+    said = "document.querySelector('.results-said').textContent"
+    assert {row[0]: row[-1] for row in table(browser)} == {"bce": "0", "an_objective_of_ones_own": "0"}
+    assert "where it is defined; lines" in browser.run(said)
+    choose(browser, "metric", "voi")
+    assert {row[0]: row[-1] for row in table(browser)} == {"bce": "2 of 4", "an_objective_of_ones_own": "0"}
+    assert "where it is defined (2 of 10 images of runs are left out); lines" in browser.run(said)
+    browser.run("document.querySelector('button[data-key=undefined]').click()")
+    assert [row[0] for row in table(browser)] == ["bce", "an_objective_of_ones_own"]
+    choose(browser, "class", "b")
+    assert {row[-1] for row in table(browser)} == {"4 of 4", "6 of 6"}
+    assert browser.complaints() == []
 
 
 def test_the_table_sorts_by_keyboard_and_says_so(page):

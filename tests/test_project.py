@@ -10,7 +10,9 @@ import zipfile
 import pytest
 import yaml
 
-PLACE = re.compile(r"(?:github\.com/|colab\.research\.google\.com/github/)([\w.-]+/hot-or-distance)")
+PLACE = re.compile(
+    r"(?:github\.com/|colab\.research\.google\.com/github/|mybinder\.org/v2/gh/)([\w.-]+/hot-or-distance)"
+)
 
 
 def tracked(folder):

@@ -30,8 +30,8 @@ def main(url: str) -> None:
             text = path.read_text()
         except UnicodeDecodeError:
             continue
-        # plain address, and Colab's form of it
-        changed = re.sub(rf"(github\.com/|/github/){re.escape(old)}(?![\w-])", rf"\g<1>{new}", text)
+        # plain address, and Colab's and Binder's forms of it
+        changed = re.sub(rf"(github\.com/|/github/|/gh/){re.escape(old)}(?![\w-])", rf"\g<1>{new}", text)
         if changed != text:
             path.write_text(changed)
             print(f"{path}: {old} -> {new}")

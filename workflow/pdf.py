@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import yaml
@@ -54,12 +55,14 @@ def main() -> None:
     notebooks = (
         [] if arguments.notebooks else [n for n in documents(contents) if (arguments.book / f"{n}.ipynb").exists()]
     )
+    began = time.time()
     with tempfile.TemporaryDirectory() as folder:
         page = one_page(arguments.book, Path(folder))
         content = printed(page, notebooks, title(arguments.book), Path(folder) / "profile")
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     aside = arguments.output.with_name(f".{arguments.output.name}.partial")
     aside.write_bytes(content)
+    os.utime(aside, (began, began))  # a page that changed meanwhile is newer, and the book then links no PDF
     os.replace(aside, arguments.output)
     print(f"{arguments.output}: {len(content) / 1e6:.1f} MB")
 

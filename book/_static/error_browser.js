@@ -1,6 +1,6 @@
 /* The error browser: every <figure class="error-browser"> shows the page's crops (script.errors-data, made by
    helpers.error_maps, format 1): truth, score and errors of any two objectives at the same place. */
-/* global labelledControl, makeElement */
+/* global fillMenu, labelledControl, makeElement, makeMenus */
 "use strict";
 
 (() => {
@@ -41,18 +41,13 @@
     }
 
     build() {
-      const select = (name) =>
-        makeElement("select", {
-          "data-choice": name,
-          onchange: (event) => {
-            if (name === "place") this.choosePlace(Number(event.target.value));
-            else {
-              this.state[name] = event.target.value;
-              this.draw();
-            }
-          },
-        });
-      this.choices = Object.fromEntries(["place", "left", "right"].map((name) => [name, select(name)]));
+      this.choices = makeMenus(["place", "left", "right"], (name, value) => {
+        if (name === "place") this.choosePlace(Number(value));
+        else {
+          this.state[name] = value;
+          this.draw();
+        }
+      });
       const swap = () => {
         [this.state.left, this.state.right] = [this.state.right, this.state.left];
         this.choices.left.value = this.state.left;
@@ -76,9 +71,8 @@
         this.pictures, this.said,
       );
       this.figure.classList.add("results-ready");
-      this.choices.place.replaceChildren(
-        ...this.places.map(({ part, name, crop }, k) => makeElement("option", { value: k }, `${name}, ${this.where(crop)} (${part.title})`)),
-      );
+      const text = ({ part, name, crop }) => `${name}, ${this.where(crop)} (${part.title})`;
+      fillMenu(this.choices.place, this.places.map((place, k) => [k, text(place)]), 0);
     }
 
     where(crop) {
@@ -92,11 +86,7 @@
       const names = this.places[index].crop.objectives.map((o) => o.name);
       if (!names.includes(state.left)) [state.left] = names;
       if (!names.includes(state.right)) state.right = names.find((n) => n !== state.left) || names[0];
-      for (const side of ["left", "right"]) {
-        this.choices[side].replaceChildren(
-          ...names.map((n) => makeElement("option", { value: n, selected: n === state[side] }, n)),
-        );
-      }
+      for (const side of ["left", "right"]) fillMenu(this.choices[side], names, state[side]);
       this.draw();
     }
 

@@ -1,6 +1,6 @@
 /* The results explorer: every <figure class="results-explorer"> shows the page's data (script.results-data, made by
    helpers.explorer, format 1): choose data, class, metric and objectives; a plot of the runs, and a table that sorts. */
-/* global ResultsPlot, labelledControl, makeElement */
+/* global ResultsPlot, fillMenu, labelledControl, makeElement, makeMenus */
 "use strict";
 
 (() => {
@@ -34,19 +34,14 @@
     }
 
     build() {
-      const select = (name) =>
-        makeElement("select", {
-          "data-choice": name,
-          onchange: (event) => {
-            if (name === "part") this.choosePart(Number(event.target.value));
-            else {
-              this.state[name] = event.target.value;
-              if (name === "metric") this.sortAnew();
-              this.draw();
-            }
-          },
-        });
-      this.choices = Object.fromEntries(["part", "class", "metric", "reference"].map((name) => [name, select(name)]));
+      this.choices = makeMenus(["part", "class", "metric", "reference"], (name, value) => {
+        if (name === "part") this.choosePart(Number(value));
+        else {
+          this.state[name] = value;
+          if (name === "metric") this.sortAnew();
+          this.draw();
+        }
+      });
       this.objectives = makeElement("fieldset", { class: "results-objectives" });
       this.plot = makeElement("div", { class: "results-plot", tabindex: 0, role: "group", "aria-label": "plot" });
       this.said = makeElement("p", { class: "results-said", "aria-live": "polite" });
@@ -64,13 +59,7 @@
         makeElement("div", { class: "results-table", tabindex: 0, role: "group", "aria-label": "table" }, table),
       );
       this.figure.classList.add("results-ready");
-      this.fill("part", this.parts.map((p, k) => [k, p.title]), 0);
-    }
-
-    fill(name, options, chosen) {
-      this.choices[name].replaceChildren(
-        ...options.map(([value, text]) => makeElement("option", { value, selected: value === chosen }, text)),
-      );
+      fillMenu(this.choices.part, this.parts.map((p, k) => [k, p.title]), 0);
     }
 
     /* Another part keeps what it shares with the last: class, metric and reference by their names. */
@@ -84,9 +73,9 @@
       state.reference = kept(state.reference, names, "bce");
       state.off = new Set();
       this.sortAnew();
-      this.fill("class", this.part.classes.map((c) => [c, c]), state.class);
-      this.fill("metric", this.part.metrics.map((m) => [m.column, m.label]), state.metric);
-      this.fill("reference", names.map((o) => [o, o]), state.reference);
+      fillMenu(this.choices.class, this.part.classes, state.class);
+      fillMenu(this.choices.metric, this.part.metrics.map((m) => [m.column, m.label]), state.metric);
+      fillMenu(this.choices.reference, names, state.reference);
       this.objectives.replaceChildren(
         makeElement("legend", {}, "objectives"),
         ...names.map((name) => {
@@ -111,6 +100,7 @@
       const { part, state } = this;
       const values = part.values[state.class][state.metric];
       const against = values[state.reference];
+      const undefinedOf = part.undefined?.[state.class]?.[state.metric] ?? {};
       return part.objectives.filter((o) => !state.off.has(o.name)).map((objective) => {
         const mine = values[objective.name];
         const there = known(mine);
@@ -120,6 +110,7 @@
         return {
           ...objective, values: mine, n: there.length, mean: mean(there),
           least: there.length ? Math.min(...there) : null, greatest: there.length ? Math.max(...there) : null,
+          undefined: undefinedOf[objective.name]?.[0] ?? 0, of: undefinedOf[objective.name]?.[1] ?? 0,
           difference: mean(differences), pairs: differences.length,
           wins: better && differences.length ? differences.filter((d) => d * better > 0).length : null,
         };
@@ -137,10 +128,16 @@
       const seeds = plural(new Set(part.units.map((u) => u[1])).size, "seed");
       const splits = new Set(part.units.map((u) => u[0])).size;
       this.said.textContent =
-        `${text}: ${BETTER[metric.better]}. A dot is a run, its mean over those of ${plural(part.n_images[state.class], "image")} where it is defined; ` +
-        `lines join runs of the same seed${splits > 1 ? " and split" : ""} (${seeds}${splits > 1 ? `, ${splits} splits` : ""}). ` +
+        `${text}: ${BETTER[metric.better]}. A dot is a run, its mean over those of ${plural(part.n_images[state.class], "image")} where it is defined` +
+        `${this.leftOut(rows)}; lines join runs of the same seed${splits > 1 ? " and split" : ""} (${seeds}${splits > 1 ? `, ${splits} splits` : ""}). ` +
         part.described;
       this.drawTable(rows);
+    }
+
+    /* How many images of runs have no value, and no part in the means. */
+    leftOut(rows) {
+      const [left, all] = ["undefined", "of"].map((key) => rows.reduce((sum, row) => sum + row[key], 0));
+      return left ? ` (${left} of ${all} images of runs are left out)` : "";
     }
 
     drawTable(rows) {
@@ -151,6 +148,9 @@
         ["difference", `difference to ${state.reference}`, (r) => number(r.difference, true)],
         ["wins", "better in", (r) => (r.wins === null ? "–" : `${r.wins} of ${r.pairs}`)],
       ];
+      if (this.part.undefined) { // data made before these were counted do not say
+        columns.push(["undefined", "images left out", (r) => (r.undefined ? `${r.undefined} of ${r.of}` : "0")]);
+      }
       this.head.replaceChildren(...columns.map(([key, title]) => {
         const sorted = key === state.sort ? (state.descending ? "descending" : "ascending") : "none";
         const onclick = () => {

@@ -4,6 +4,7 @@ The scripts ``results_plot.js`` and ``results_explorer.js`` in ``book/_static`` 
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from helpers import statistics
@@ -68,6 +69,38 @@ def explorer_data(rows, title: str, *, described: str = "") -> dict[str, Any]:
             for name in classes
         },
     }
+
+
+def undefined(rows, columns: Sequence[str]) -> dict[str, dict[str, dict[str, list[int]]]]:
+    """How many values the means of :func:`explorer_data` leave out, because the metric is undefined there.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        The same rows.
+    columns : sequence of str
+        Its metrics.
+
+    Returns
+    -------
+    dict
+        ``[class][column][objective]``: values that are undefined, and all of them, over images and runs. A class or a
+        column of which none is undefined is not there.
+
+    Raises
+    ------
+    ValueError
+        A column that the rows do not have.
+    """
+    if lacking := [c for c in columns if c not in rows]:
+        raise ValueError(f"no column {', '.join(lacking)} in the rows; expected the metrics of explorer_data")
+    found: dict[str, dict[str, dict[str, list[int]]]] = {}
+    for (name, objective), group in rows.groupby(["class", "objective"], sort=False):
+        for column in columns:
+            counts = [int(group[column].isna().sum()), len(group)]
+            found.setdefault(name, {}).setdefault(column, {})[objective] = counts
+    some = {k: {c: by for c, by in v.items() if any(n for n, _ in by.values())} for k, v in found.items()}
+    return {name: columns for name, columns in some.items() if columns}
 
 
 def _better(metric: str) -> int:
