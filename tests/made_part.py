@@ -87,6 +87,39 @@ CONDITIONS = [
 ]
 
 
+def _row(objective, seed, **values):
+    """A row of a table with what every made row says."""
+    row = dict.fromkeys(tables.COLUMNS, np.nan) | {"study": "made", "objective": objective, "seed": seed}
+    row |= {"split": 0, "subset": "test", "options": "", "network": "unet", "depth": 3, "learning_rate": 1e-3}
+    row |= {"steps": 50, "cut": 0.5, "parameters": "{}", "commit": "made", "code_hash": "made", "judge_hash": "made"}
+    return row | values
+
+
+def _write(folder, rows):
+    """The table of a part, as its analysis writes it."""
+    path = folder / "analysis" / "rows.csv"
+    path.parent.mkdir(parents=True)
+    pd.DataFrame(rows).to_csv(path, index=False)
+
+
+def make_shapes(folder, shapes, value, *, seeds=8):
+    """Rows of parts of one shape each; `value`: shape, objective and seed -> the mean IoU of two images that lie
+    0.05 above and below it."""
+    counts = {"true_positive": 80, "false_positive": 0, "false_negative": 20, "true_negative": 900}
+    counts = {f"{name}_tuned": number for name, number in counts.items()}
+    for shape in shapes:
+        about = {"dataset": f"phantom-{shape}", "class": "objects"} | counts
+        _write(
+            folder / shape,
+            [
+                _row(objective, seed, image=image, iou_tuned=value(shape, objective, seed) + aside, **about)
+                for objective in ("bce", "tanh_distance", "hot_distance")
+                for seed in range(seeds)
+                for image, aside in (("a", 0.05), ("b", -0.05))
+            ],
+        )
+
+
 def make_shares(folder, shares, value, *, seeds=8, conditions=CONDITIONS, **different):
     """Rows of parts of sparse labels, as their analyses write them: ``folder/PART/analysis/rows.csv``.
 
@@ -100,16 +133,8 @@ def make_shares(folder, shares, value, *, seeds=8, conditions=CONDITIONS, **diff
             told = {"loss": loss, "annotated": others, "share": fraction, "target": "mitochondria", "seed": seed}
             told |= {"dataset": "phantom", "classes": "mitochondria,tubes,sheets,vesicles", "reduce": 4, "split": 0}
             told = {name: different.get(name, usual) for name, usual in (told | {"block": 64}).items()}
-            row = dict.fromkeys(tables.COLUMNS, np.nan) | {"study": "made", "dataset": told["dataset"], "seed": seed}
-            row |= {
-                "objective": f"{loss}_{others}",
-                "class": "mitochondria",
-                "split": 0,
-                "subset": "test",
-                "options": "",
-            }
-            row |= {"network": "unet", "depth": 3, "learning_rate": 1e-3, "steps": 50, "cut": 0.5}
-            row |= {"parameters": json.dumps(told), "commit": "made", "code_hash": "made", "judge_hash": "made"}
+            row = _row(f"{loss}_{others}", seed, dataset=told["dataset"], parameters=json.dumps(told))
+            row["class"] = "mitochondria"
             level = value(loss, others, fraction, seed)
             found = 80 if level else 0
             row |= {"true_positive_tuned": found, "false_positive_tuned": 0, "false_negative_tuned": 100 - found}
@@ -117,6 +142,4 @@ def make_shares(folder, shares, value, *, seeds=8, conditions=CONDITIONS, **diff
             for image, aside in (("a", 0.05), ("b", -0.05)):
                 iou = level + aside * bool(level)
                 rows.append(row | {"image": image, "iou_tuned": iou, "instance_f1": iou})
-        path = folder / part / "analysis" / "rows.csv"
-        path.parent.mkdir(parents=True)
-        pd.DataFrame(rows).to_csv(path, index=False)
+        _write(folder / part, rows)

@@ -21,6 +21,7 @@ NAMES = [
     "neurons",
     "occupancy",
     "published",
+    "shapes",
     "sparse",
     "surfaces",
     "targets",

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from made_part import make_boundaries, make_fib25, make_network, make_shares, write_index
+from made_part import make_boundaries, make_fib25, make_network, make_shapes, make_shares, write_index
 from made_study import make_study
 from test_analysis import glued, texts
 from test_notebooks import papermill, printed
@@ -207,6 +207,32 @@ def test_shares_are_read_together_and_what_is_missing_is_said(root, tmp_path):
         assert wanted and wanted <= files(tmp_path)
         source = (root / "notebooks/analysis.ipynb").read_text()
         assert all(f'\\"{key}\\":' in source for key in keys_of(root, "partial", f"partial-{part}"))
+
+
+def turned(shape, objective, seed):
+    """tanh_distance gains 0.03 on discs and 0.08 on tubes, hot_distance 0.01 everywhere."""
+    gain = {"bce": 0.0, "hot_distance": 0.01, "tanh_distance": 0.08 if shape == "tubes" else 0.03}[objective]
+    return 0.5 + 0.01 * seed + gain + 0.005 * (-1) ** seed * (objective == "tanh_distance") * (shape == "tubes")
+
+
+def test_shapes_are_read_together_and_a_turn_is_a_difference_of_differences(root, tmp_path):
+    make_shapes(tmp_path / "made", ("discs", "tubes"), turned)
+    rest = ["-p", "results", "made", "-p", "parts", "discs, tubes, sheets", "-p", "output", "results"]
+    result = papermill(tmp_path, root / "notebooks/shapes.ipynb", "shapes.ipynb", *rest)
+    assert result.returncode == 0, result.stderr[-3000:]
+    said = printed(tmp_path / "shapes.ipynb")
+    assert "missing: part sheets: no made/sheets/analysis/rows.csv" in said
+    assert "tanh_distance against bce: discs +0.030 (95 % interval +0.030 to +0.030, n = 8 seeds" in said
+    turns = pd.read_csv(tmp_path / "results/shapes_turns.csv").set_index("class")
+    assert turns["difference"].to_dict() == pytest.approx({"tanh_distance": 0.05, "hot_distance": 0})
+    assert turns["verdict"].to_dict() == {"tanh_distance": "better", "hot_distance": "equivalent"}
+    assert set(turns["objective"]) == {"tubes"} and set(turns["reference"]) == {"discs"}
+    page = (root / "book/results/shapes.md").read_text()
+    assert keys_of(root, "shapes", "shapes-discs-shapes") <= glued(tmp_path / "shapes.ipynb")
+    wanted = set(re.findall(r"shapes/discs/(shapes_\w+\.\w+)", page))
+    assert len(wanted) > 8 and wanted <= files(tmp_path)
+    source = (root / "notebooks/neurons.ipynb").read_text()
+    assert all(f'\\"{key}\\":' in source for key in keys_of(root, "shapes", "shapes-fib25-neurons"))
 
 
 @pytest.mark.slow
