@@ -307,7 +307,7 @@ def test_alt_texts_are_made_of_the_data():
     assert words.listing(["a", "b", "c"]) == "a, b and c" and words.listing([]) == "nothing"
 
 
-def test_runs_against_a_logarithmic_share_are_dots_aside_of_their_means():
+def test_runs_against_a_logarithmic_share_are_dots_and_lines_stand_aside():
     rows = [
         {"panel": panel, "line": line, "split": 0, "seed": seed, "x": x, "value": x / 2 + 0.1 * k + 0.01 * seed}
         for panel, lines in (("bce", "ab"), ("hot", "abc"))
@@ -321,8 +321,9 @@ def test_runs_against_a_logarithmic_share_are_dots_aside_of_their_means():
     dots = [line for line in figure.axes[1].lines if line.get_linestyle() == "None"]
     means = [line for line in figure.axes[1].lines if line.get_linestyle() != "None"]
     assert len(dots) == 3 * 3 and len(means) == 3
-    assert means[0].get_xdata().tolist() == [0.0625, 1] and means[0].get_ydata() == pytest.approx([0.04125, 0.51])
-    assert len({tuple(line.get_xdata()) for line in dots}) == 3, "a place for each line"
+    assert means[1].get_xdata().tolist() == [0.0625, 1] and means[0].get_ydata() == pytest.approx([0.04125, 0.51])
+    assert {tuple(line.get_xdata()) for line in dots} == {tuple(line.get_xdata()) for line in means}
+    assert len({tuple(line.get_xdata()) for line in means}) == 3, "a place for each line"
     said = words.of_against(pd.DataFrame(rows), "share", "IoU")
     assert said.startswith("Lines of IoU against share, from 0.0625 to 1. Means: bce, a: 0.041, 0.510; bce, b: ")
     plain = figures.against(pd.DataFrame(rows), "share", "IoU")

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from helpers.figures.style import DASHES, LINES, bare, legend_of, style
 
 PUBLISHED, BOUND = "0.55", "0.3"
-ASIDE = 1.12  # factor between the dots of two lines, on a logarithmic axis
+ASIDE = 1.12  # factor between two lines, on a logarithmic axis
 
 
 def against(table, xlabel: str, ylabel: str, *, columns: int = 3, ticks: Mapping[float, str] | None = None) -> Figure:
@@ -23,8 +23,8 @@ def against(table, xlabel: str, ylabel: str, *, columns: int = 3, ticks: Mapping
     columns : int
         Panels side by side.
     ticks : mapping, optional
-        Values of x -> their names, of an axis that is logarithmic; runs are dots then, those of each line a little
-        aside, and no thin lines.
+        Values of x -> their names, of an axis that is logarithmic; runs are dots then and no thin lines, and lines
+        stand a little aside of each other.
     """
     panels, lines = (list(dict.fromkeys(table[name])) for name in ("panel", "line"))
     columns = min(columns, len(panels))
@@ -37,15 +37,15 @@ def against(table, xlabel: str, ylabel: str, *, columns: int = 3, ticks: Mapping
         for k, line in enumerate(lines):
             own = table[(table["panel"] == panel) & (table["line"] == line)]
             look = {"color": LINES[k % len(LINES)], "ls": DASHES[k % len(DASHES)]}
+            aside = ASIDE ** (k - (len(lines) - 1) / 2) if ticks else 1
             for _, run in own.groupby(["split", "seed"]):
                 run = run.sort_values("x")
                 if ticks:
-                    aside = ASIDE ** (k - (len(lines) - 1) / 2)
                     axis.plot(run["x"] * aside, run["value"], "o", ms=3.5, alpha=0.5, mew=0, color=look["color"])
                 else:
                     axis.plot(run["x"], run["value"], lw=0.6, alpha=0.3, zorder=1, **look)
             mean = own.groupby("x")["value"].mean()
-            axis.plot(mean.index, mean, lw=2, marker="o", ms=3.5, zorder=2, **look)
+            axis.plot(mean.index * aside, mean, lw=2, marker="o", ms=3.5, zorder=2, **look)
         axis.set_title(panel, fontsize=10)
         if ticks:
             axis.set_xscale("log")
