@@ -68,6 +68,7 @@ bench: $(READY)  ## the benchmarks: ratios measured side by side in one run
 	python benchmarks/crops.py --csv build/benchmarks/benchmark_crops.csv
 	python benchmarks/inference.py --csv build/benchmarks/benchmark_inference.csv
 	python benchmarks/surfaces.py --csv build/benchmarks/benchmark_surfaces.csv
+	python benchmarks/sweep.py --csv build/benchmarks/benchmark_sweep.csv
 	@echo "the book's page of costs shows book/methods/benchmark_*.csv: copy these there to renew it"
 
 clean:  ## remove what the commands made: environment, builds, runs (never published results)

@@ -1,6 +1,5 @@
 """A study through a real SLURM of one node: the table of this machine, also after a cancelled job and a killed head."""
 
-import os
 import re
 import shlex
 import shutil
@@ -15,10 +14,6 @@ import yaml
 from conftest import copy_project, snakemake
 
 pytestmark = pytest.mark.slow
-long = pytest.mark.skipif(
-    "HELPERS_SLURM_STUDY" not in os.environ,
-    reason="set HELPERS_SLURM_STUDY: a study twice through SLURM, some 8 minutes",
-)
 
 # This node has two cores, and its scheduler may be asked often.
 HERE = ["--cores", "2", "--slurm-init-seconds-before-status-checks", "2"]
@@ -99,7 +94,6 @@ def project(slurm, root, tmp_path_factory):
     return folder, printed, queue("%T %k", "--states=all")
 
 
-@long
 def test_a_study_through_slurm_gives_the_table_of_this_machine_to_the_digit(project, tiny_study):
     folder, printed, jobs = project
     assert "The individual task IDs are 1-3." in printed, "the trainings are one array"
@@ -110,7 +104,6 @@ def test_a_study_through_slurm_gives_the_table_of_this_machine_to_the_digit(proj
     assert (folder / "build/tiny/book/_build/html/index.html").is_file()
 
 
-@long
 def test_a_cancelled_training_and_a_killed_head_change_nothing(project, root):
     folder, _, _ = project
     before = table(folder)
