@@ -37,10 +37,10 @@ class Book:
     def page(self, name: str) -> str:
         return (self.html / f"{name}.html").read_text()
 
-    def links(self, name: str, text: str) -> list[str]:
-        """Where the page's header leads by what its menus call it."""
-        found = re.findall(r'<a href="([^"]*)" target="_blank"\s+class="btn[^"]*"(.*?)</a>', self.page(name), re.DOTALL)
-        return [address for address, inside in found if f'text-container">{text}<' in inside]
+    def pdfs(self, name: str) -> list[str]:
+        """Where the page's buttons for the PDF lead; each says what it is, as it shows a picture alone."""
+        looks = r'target="_blank"\s+class="btn btn-sm btn-paper-button"\s+title="The whole paper as a PDF"'
+        return re.findall(rf'<a href="([^"]*)" {looks}', self.page(name))
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +51,14 @@ def book(root, tmp_path_factory):
 def test_the_pdf_comes_goes_and_is_never_linked_when_it_is_older_than_a_page(book):
     book.build()
     names = ("index", "runs/one", "search", "genindex")
-    assert [book.links(name, "PDF") for name in names] == [[]] * 4 and not list(book.html.glob("*.pdf"))
+    assert [book.pdfs(name) for name in names] == [[]] * 4 and not list(book.html.glob("*.pdf"))
     assert "hypothes.is" not in book.page("index") + book.page("runs/one")
 
     book.pdf.parent.mkdir()
     book.pdf.write_bytes(PDF)  # and no page changed: all are written again nevertheless
     book.build()
     there = "hot-or-distance.pdf"
-    assert [book.links(name, "PDF") for name in names] == [[there], [f"../{there}"], [there], [there]]
+    assert [book.pdfs(name) for name in names] == [[there], [f"../{there}"], [there], [there]]
     assert (book.html / there).read_bytes() == PDF
 
     later = book.pdf.stat().st_mtime + 5
@@ -68,7 +68,7 @@ def test_the_pdf_comes_goes_and_is_never_linked_when_it_is_older_than_a_page(boo
     (book.pages / "_config.yml").write_text(yaml.safe_dump(settings))
     said = book.build()
     assert "one.ipynb and is not linked: print it again with `make pdf`" in said
-    assert [book.links(name, "PDF") for name in names] == [[]] * 4 and not list(book.html.glob("*.pdf"))
+    assert [book.pdfs(name) for name in names] == [[]] * 4 and not list(book.html.glob("*.pdf"))
     # the one setting for comments, in the same build
     for name in names:
         assert re.search(r'<script async="async"[^>]* src="https://hypothes.is/embed.js"', book.page(name)), name

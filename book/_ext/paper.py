@@ -52,7 +52,7 @@ def modified(path: Path) -> float:
 
 def link(app, pagename: str, templatename: str, context: dict, doctree) -> None:
     if app.env.paper_there:
-        button = {"type": "link", "text": "PDF", "tooltip": "The whole paper as a PDF", "label": "paper-button"}
+        button = {"type": "link", "tooltip": "The whole paper as a PDF", "label": "paper-button"}
         button |= {"icon": "fas fa-file-pdf", "url": context["pathto"](place(app).name, 1)}
         context["header_buttons"].insert(0, button)
 
