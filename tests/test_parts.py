@@ -187,10 +187,10 @@ def test_shares_are_read_together_and_what_is_missing_is_said(root, tmp_path):
     rows[(rows["objective"] != "tanh_distance_own") | (rows["seed"] < 7)].to_csv(path, index=False)
     said = read_together(root, tmp_path, "one, four, sixteen")
     assert "missing: part four: no made/four/analysis/rows.csv" in said
-    assert "missing: tanh_distance, own at share 1/16: no run of split 0, seed 7" in said
+    assert "missing: share 1/16, tanh_distance, own: no run of split 0, seed 7" in said
     assert "collapsed: 1 of 8 runs of bce, own at share 1/16" in said
     assert "share 1: 32 blocks; share 1/16: 2 blocks" in said
-    named = "share 1/16 +0.060 (95 % interval +0.051 to +0.069, n = 8 seeds, corrected p = 0.016: better)"
+    named = "share 1/16 +0.060 (95 % interval +0.051 to +0.069, n = 8 seeds, corrected p = 0.008: better)"
     assert "hot_distance, own against discarded: share 1 +0.000 (95 % interval +0.000 to +0.000, n = 8" in said
     assert said.count(named) == 5, "against both discarded, of IoU and of instances; and the one that was named"
     assert "tanh_distance, own against discarded: share 1 +0.000" in said and "(7 seeds; an interval needs 8)" in said

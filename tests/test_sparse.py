@@ -26,8 +26,8 @@ def study(tmp_path):
     return tmp_path
 
 
-def ask(rows):
-    return statistics.ask(rows, "iou_tuned", sparse.QUESTIONS, side="condition", within="share")
+def ask(rows, named=0.0):
+    return sparse.ask(rows, "iou_tuned", named=named)
 
 
 def test_names():
@@ -69,6 +69,23 @@ def test_the_named_comparison_by_hand(study):
     assert statistics.tally(comparison[comparison["class"] == sparse.FIRST]) == (
         "1 better, 0 worse, 2 equivalent, 0 undecided"
     )
+
+
+def test_the_named_comparison_is_a_family_of_its_own(study):
+    rows, _ = sparse.read_parts(study, PARTS)
+    _, apart, _ = ask(rows, named=0.0625)
+    _, together, _ = ask(rows)
+    assert list(zip(apart["class"], apart["objective"], strict=True)) == list(
+        zip(together["class"], together["objective"], strict=True)
+    )
+    row = apart.set_index(["class", "objective"]).loc[(sparse.FIRST, "share 1/16")]
+    assert row["p_holm"] == row["p"] == pytest.approx(2 / 256) and row["n_comparisons"] == 1
+    first = apart["class"] == sparse.FIRST
+    assert apart.loc[first & (apart["objective"] != "share 1/16"), "n_comparisons"].tolist() == [2, 2]
+    pd.testing.assert_frame_equal(apart[~first], together[~first])
+    for wrong in (-0.1, 16):
+        with pytest.raises(ValueError, match="expected a fraction above 0 and up to 1, or 0 where none was named"):
+            ask(rows, named=wrong)
 
 
 def test_one_comparison_is_primary_and_the_others_explore(study):
@@ -124,8 +141,8 @@ def test_what_is_missing_is_named_and_the_rest_is_read(tmp_path):
     assert missing == [
         "whole of part four: annotated is 'all', not one class a block; left out",
         f"part sixteen: no {tmp_path}/sixteen/analysis/rows.csv",
-        "bce, own at share 1/4: no run",
-        "hot_distance, own at share 1/4: no run of split 0, seed 5",
+        "share 1/4, bce, own: no run",
+        "share 1/4, hot_distance, own: no run of split 0, seed 5",
     ]
     assert len(found) == (2 * 64 - 9) * 2 and "whole" not in set(found["objective"])
     _, comparison, _ = ask(found)

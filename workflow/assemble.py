@@ -9,10 +9,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import pandas as pd
 import yaml
 
-from helpers.explorer import undefined
 from helpers.inline import script
 
 TEMPLATE = Path(__file__).with_name("study_page.md")
@@ -91,13 +89,7 @@ def put(study: str, results: Path, parts: Sequence[str], runs: Sequence[str], bo
 def gather(book: Path) -> None:
     """The data of the book's interactive pages: those of all parts of all studies that it holds, in one file each."""
     for kind in ("explorer", "errors"):
-        paths = sorted((book / "results").glob(f"*/*/{kind}.json"))
-        parts = [json.loads(path.read_text()) for path in paths]
-        if kind == "explorer":
-            for part, path in zip(parts, paths, strict=True):
-                rows = pd.read_csv(path.with_name("rows.csv"))
-                rows = rows[rows["depth"] == rows["depth"].mode()[0]]  # as the analysis takes them
-                part["undefined"] = undefined(rows, [m["column"] for m in part["metrics"]])
+        parts = [json.loads(path.read_text()) for path in sorted((book / "results").glob(f"*/*/{kind}.json"))]
         (book / "results" / f"{kind}_data.html").write_text(script(parts, DATA[kind]) + "\n")
 
 

@@ -171,6 +171,9 @@ def check_run(parameters: Mapping) -> None:
             raise Wrong(f"class {name!r}: {full['dataset']} has {listed}", name)
     if full["target"] and full["target"] not in trained:
         raise Wrong(f"target is {full['target']!r}; expected one of {', '.join(trained)}", full["target"])
+    if full["target"] and full["annotated"] == "all":
+        told = f"target is {full['target']!r}, and annotated is 'all', where no class is apart"
+        raise Wrong(f'{told}; leave target empty (in a search: target: "")', "target")
     try:
         training.Schedule(
             *(full["steps"], full["batch"], full["patch"], full["learning_rate"] or 1.0),

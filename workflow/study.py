@@ -185,6 +185,7 @@ def _part(name: str, said: Any, rates: Mapping | None, hint: str, parts: Iterabl
             check_parameters(settings | chosen, name)
             check_run(settings | chosen)
         if "search" in said:
+            check_run(settings | grid[0] | said["search"] | SEARCH)
             searches.append(_run(objective, settings | grid[0] | said["search"] | SEARCH))
             if rates is None:
                 continue

@@ -30,7 +30,8 @@ def explorer_data(rows, title: str, *, described: str = "") -> dict[str, Any]:
     dict
         ``objectives`` (name, colour, marker), ``classes``, ``metrics`` (column, label, better: 1, -1 or 0), ``units``
         ([split, seed] each), ``n_images`` of each class, and ``values[class][column][objective]``: means over images,
-        one for each unit, null where there is none.
+        one for each unit, null where there is none. ``undefined[class][column][objective]``, where any value is: how
+        many values of images and runs are undefined and left out of the means, and of how many.
 
     Raises
     ------
@@ -68,39 +69,20 @@ def explorer_data(rows, title: str, *, described: str = "") -> dict[str, Any]:
             name: {m: {o: [value(name, m, o, unit) for unit in units] for o in objectives} for m in metrics}
             for name in classes
         },
+        "undefined": _undefined(rows, metrics),
     }
 
 
-def undefined(rows, columns: Sequence[str]) -> dict[str, dict[str, dict[str, list[int]]]]:
-    """How many values the means of :func:`explorer_data` leave out, because the metric is undefined there.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        The same rows.
-    columns : sequence of str
-        Its metrics.
-
-    Returns
-    -------
-    dict
-        ``[class][column][objective]``: values that are undefined, and all of them, over images and runs. A class or a
-        column of which none is undefined is not there.
-
-    Raises
-    ------
-    ValueError
-        A column that the rows do not have.
-    """
-    if lacking := [c for c in columns if c not in rows]:
-        raise ValueError(f"no column {', '.join(lacking)} in the rows; expected the metrics of explorer_data")
+def _undefined(rows, metrics: Sequence[str]) -> dict[str, dict[str, dict[str, list[int]]]]:
+    """``[class][column][objective]`` -> undefined values of images and runs, and all; where there is none, nothing."""
     found: dict[str, dict[str, dict[str, list[int]]]] = {}
-    for (name, objective), group in rows.groupby(["class", "objective"], sort=False):
-        for column in columns:
-            counts = [int(group[column].isna().sum()), len(group)]
-            found.setdefault(name, {}).setdefault(column, {})[objective] = counts
-    some = {k: {c: by for c, by in v.items() if any(n for n, _ in by.values())} for k, v in found.items()}
-    return {name: columns for name, columns in some.items() if columns}
+    for name, own in rows.groupby("class", sort=False):
+        for column in metrics:
+            values = own.groupby("objective", sort=False)[column]
+            counts = {o: [int(v.isna().sum()), len(v)] for o, v in values}
+            if any(left for left, _ in counts.values()):
+                found.setdefault(name, {})[column] = counts
+    return found
 
 
 def _better(metric: str) -> int:

@@ -95,7 +95,7 @@ def read_parts(results: str | Path, parts: Sequence[str]):
     losses = list(dict.fromkeys([*LOSSES, *rows["loss"]]))
     rows = rows.assign(a=-rows["fraction"], b=rows["loss"].map(losses.index), c=rows["others"].map(_place))
     rows = rows.sort_values(["a", "b", "c", "split", "seed", "image"]).drop(columns=["a", "b", "c"])
-    return rows.reset_index(drop=True), missing + _lacking(rows)
+    return rows.reset_index(drop=True), missing + statistics.lacking(rows, "share", "condition")
 
 
 def levels(rows, metric: str):
@@ -134,6 +134,44 @@ def summary(rows, metrics: Sequence[str]):
     result = result.reset_index()
     result["collapsed"] = [gone[condition(row.loss, row.others), row.share] for row in result.itertuples()]
     return result.astype({"collapsed": "Int64"})
+
+
+def ask(rows, metric: str, *, named: float = 0.0, margin: float = statistics.MARGIN):
+    """:func:`helpers.statistics.ask` of QUESTIONS, within each share.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Of :func:`read_parts`.
+    named : float
+        Fraction at which FIRST was named beforehand; 0 for none. That one comparison is a family of its own: how often
+        the others explore does not enter its p value.
+
+    Returns
+    -------
+    differences, comparison, unanswered
+
+    Raises
+    ------
+    ValueError
+        A fraction out of [0, 1].
+    """
+    import pandas as pd
+
+    if not 0 <= named <= 1:
+        raise ValueError(f"named is {named!r}; expected a fraction above 0 and up to 1, or 0 where none was named")
+    settings = {"side": "condition", "within": "share", "margin": margin}
+    differences, comparison, unanswered = statistics.ask(rows, metric, QUESTIONS, **settings)
+    if named and len(comparison):
+        apart = rows["share"] == share_name(named)
+        first = [
+            statistics.ask(own, metric, {FIRST: QUESTIONS[FIRST]}, **settings)[1] for own in (rows[apart], rows[~apart])
+        ]
+        order = dict.fromkeys(rows["share"])
+        first = pd.concat([part for part in first if len(part)] or [comparison.iloc[:0]])
+        first = first.sort_values("objective", key=lambda names: names.map(list(order).index), kind="stable")
+        comparison = pd.concat([first, comparison[comparison["class"] != FIRST]], ignore_index=True)
+    return differences, comparison, unanswered
 
 
 def verdicts(comparison, named: float = 0.0):
@@ -206,16 +244,3 @@ def _place(others: str) -> int:
 def _as_compared(rows):
     """The condition as the objective, the share as the class."""
     return rows.assign(objective=rows["condition"], **{"class": rows["share"]})
-
-
-def _lacking(rows) -> list[str]:
-    """Runs that a condition lacks at a share, of those that any condition has at any share."""
-    units = sorted(set(zip(rows["split"], rows["seed"], strict=True)))
-    lacking = []
-    for share in dict.fromkeys(rows["share"]):
-        for name in dict.fromkeys(rows["condition"]):
-            own = rows[(rows["share"] == share) & (rows["condition"] == name)]
-            mine = set(zip(own["split"], own["seed"], strict=True))
-            gaps = [f" of split {a}, seed {b}" for a, b in units if (a, b) not in mine] if mine else [""]
-            lacking += [f"{name} at {share}: no run{gap}" for gap in gaps]
-    return lacking

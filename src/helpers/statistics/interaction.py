@@ -31,7 +31,9 @@ def interaction(parts: Mapping[str, "object"], metric: str, reference: str, base
     units, comparison : DataFrames
         As :func:`paired_differences` and :func:`compare` make them: the column ``objective`` holds the part, ``class``
         the objective (with its class, where there are several), ``reference`` the base. "Better" says that the
-        objective gains more, or loses less, in that part than in the base. All rows are one family for Holm.
+        objective gains more, or loses less, in that part than in the base. All rows are one family for Holm. n_images
+        and n_undefined are of that part's own differences (one mean for each unit enters here), and collapsed counts
+        the runs of both objectives there, collapsed_reference those in the base.
 
     Raises
     ------
@@ -47,16 +49,22 @@ def interaction(parts: Mapping[str, "object"], metric: str, reference: str, base
 
     if base not in parts:
         raise ValueError(f"base is {base!r}; expected one of the parts, {', '.join(parts)}")
-    rows = []
+    rows, about = [], {}
     for name, table in parts.items():
         units = paired_differences(table, metric, reference, missing="drop")
         named = units["class"].nunique() > 1
         title = units["objective"] + (", " + units["class"] if named else "")
         own = units[["split", "seed"]].assign(objective=name, image="all", **{"class": title})
         rows.append(own.assign(**{metric: units["difference"]}))
-    together = pd.concat(rows, ignore_index=True)
+        for _, row in compare(table, metric, reference, missing="drop").iterrows():
+            about[name, row["objective"] + (f", {row['class']}" if named else "")] = row
     settings = {"reference": base, "missing": "drop"}
-    return (
-        paired_differences(together, metric, **settings),
-        compare(together, metric, margin=margin, **settings),
-    )
+    together = pd.concat(rows, ignore_index=True)
+    result = compare(together, metric, margin=margin, **settings)
+    here = [about[part, title] for part, title in zip(result["objective"], result["class"], strict=True)]
+    there = [about[base, title] for title in result["class"]]
+    for column in ("n_images", "n_undefined"):
+        result[column] = [int(row[column]) for row in here]
+    result["collapsed"] = [row["collapsed"] + row["collapsed_reference"] for row in here]
+    result["collapsed_reference"] = [row["collapsed"] + row["collapsed_reference"] for row in there]
+    return paired_differences(together, metric, **settings), result

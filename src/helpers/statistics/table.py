@@ -141,6 +141,30 @@ def unpaired(table, reference: str = "bce"):
     return pd.concat(parts)[columns].reset_index(drop=True) if parts else pd.DataFrame(columns=columns)
 
 
+def lacking(table, within: str, side: str) -> list[str]:
+    """Runs that one value of `side` lacks within one of `within`, of the units that any has anywhere; in words.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With the columns split and seed, and the two named (part and objective, say).
+
+    Returns
+    -------
+    list of str
+        "tubes, bce: no run of split 0, seed 3", or "tubes, bce: no run" where there is none at all.
+    """
+    units = sorted(set(zip(table["split"], table["seed"], strict=True)))
+    told = []
+    for place in dict.fromkeys(table[within]):
+        for name in dict.fromkeys(table[side]):
+            own = table[(table[within] == place) & (table[side] == name)]
+            mine = set(zip(own["split"], own["seed"], strict=True))
+            gaps = [f" of split {a}, seed {b}" for a, b in units if (a, b) not in mine] if mine else [""]
+            told += [f"{place}, {name}: no run{gap}" for gap in gaps]
+    return told
+
+
 def paired_differences(table, metric: str, reference: str = "bce", *, missing: str = "error"):
     """Per unit, the mean over images of the difference to the reference on the same image.
 

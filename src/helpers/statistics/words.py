@@ -65,16 +65,16 @@ def in_words(comparison):
             "n": row["n_units"],
             "difference": f"{row['difference']:+.3f}",
             f"{100 * row['level']:g} % interval": interval,
-            "corrected p": "none" if np.isnan(row["p_holm"]) else f"{row['p_holm']:.3f}",
+            "corrected p": "none" if np.isnan(row["p_holm"]) else p_text(row["p_holm"]).removeprefix("p ").lstrip("= "),
             "verdict": row["verdict"],
-            "collapsed": f"{row['collapsed']:.0f}",
+            "collapsed": "unknown" if np.isnan(row["collapsed"]) else f"{row['collapsed']:.0f}",
         }
 
     return pd.DataFrame([told(row) for _, row in comparison.iterrows()])
 
 
-def caveat(comparison) -> str:
-    """What the number of units allows to be said; of the rows that :func:`compare` made."""
+def caveat(comparison, judged: str = "One data set was judged") -> str:
+    """What the number of units allows to be said; of the rows that :func:`compare` made, and of what was judged."""
     if comparison.empty:
         return "Nothing could be compared with a reference: no ranking."
     fewest, most = (comparison.sort_values("n_units").iloc[i] for i in (0, -1))
@@ -85,8 +85,8 @@ def caveat(comparison) -> str:
     over = "for one comparison" if number == 1 else f"with Holm's correction over {number} comparisons"
     text = (
         f"{100 * most['level']:g} % t intervals and exact sign-flip tests over {counted_units(most)}, {over} of one "
-        f"metric; equivalent means an interval within ±{most['margin']:g}. One data set was judged: nothing is claimed "
-        "of a population."
+        f"metric; equivalent means an interval within ±{most['margin']:g}. {judged}: nothing is claimed of a "
+        "population."
     )
     alpha, units = 1 - most["level"], int(most["n_units"])
     if number * 2.0 ** (1 - units) >= alpha:
