@@ -327,7 +327,7 @@ def test_runs_against_a_logarithmic_share_are_dots_and_lines_stand_aside():
     said = words.of_against(pd.DataFrame(rows), "share", "IoU")
     assert said.startswith("Lines of IoU against share, from 0.0625 to 1. Means: bce, a: 0.041, 0.510; bce, b: ")
     plain = figures.against(pd.DataFrame(rows), "share", "IoU")
-    assert plain.axes[0].get_xscale() == "linear" and len(plain.axes[0].lines) == 2 * 3 + 2
+    assert plain.axes[0].get_xscale() == "linear" and len(plain.axes[0].lines) == 2 * 3 + 3
 
 
 # --- what was there before

@@ -227,7 +227,8 @@ def test_a_notebook_that_reads_parts_together_waits_for_all_of_them(project_copy
     inputs = jobs[job].split("output:")[0]
     assert all(row in inputs for row in rows) and "build/shares/first/sparse" in jobs[job].split("output:")[1]
     assert sum(text.startswith("analysis:") for text in jobs[:job]) == 2, "it comes after both"
-    assert "-r parts first,second -y '{named: 0.25}'" in jobs[job] and "-r results build/shares" in jobs[job]
+    told = ("-r parts first,second", "-r results build/shares", "-y '{named: 0.25}'")
+    assert all(each in jobs[job] for each in told)
     says = "studies/shares.yml, line 4: parts of notebook sparse names 'third'; this study has first, second"
     assert refused.returncode != 0 and says in refused.stdout + refused.stderr
 
