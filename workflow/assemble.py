@@ -16,6 +16,7 @@ from helpers.inline import script
 TEMPLATE = Path(__file__).with_name("study_page.md")
 # What a notebook writes that is not for readers: stores, checkpoints, caches.
 KINDS = (".csv", ".png", ".svg", ".json", ".js")
+ACROSS = ("results/surfaces", "results/explorer", "results/errors")  # pages that are of no single study
 DATA = {"explorer": "results-data", "errors": "errors-data"}  # what the book's scripts look for
 
 
@@ -103,14 +104,15 @@ def _results(folder: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _enter(study: str, sections: list[dict[str, str]], path: Path) -> None:
-    """The study's page in the contents, its notebooks below it; last of the results where it was not there yet."""
+    """The study's page in the contents, its notebooks below it; where it was not there yet, last of the studies' pages."""
     contents = yaml.safe_load(path.read_text())
     chapters = next(part for part in contents["parts"] if part["caption"] == "Results")["chapters"]
     page = f"results/{study}"
     entry = next((chapter for chapter in chapters if chapter["file"] == page), None)
     if entry is None:
         entry = {"file": page}
-        chapters.append(entry)
+        after = (number for number, chapter in enumerate(chapters) if chapter["file"] in ACROSS)
+        chapters.insert(next(after, len(chapters)), entry)
     entry["sections"] = sections
     path.write_text(yaml.safe_dump(contents, sort_keys=False, allow_unicode=True))
 
