@@ -104,7 +104,7 @@ def _results(folder: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _enter(study: str, sections: list[dict[str, str]], path: Path) -> None:
-    """The study's page in the contents, its notebooks below it; one that was not there yet is the last of the studies."""
+    """The study's page in the contents, with its notebooks; one that was not there yet is the last of the studies."""
     contents = yaml.safe_load(path.read_text())
     chapters = next(part for part in contents["parts"] if part["caption"] == "Results")["chapters"]
     page = f"results/{study}"
