@@ -100,7 +100,7 @@
       const { part, state } = this;
       const values = part.values[state.class][state.metric];
       const against = values[state.reference];
-      const undefinedOf = part.undefined?.[state.class]?.[state.metric] ?? {};
+      const undefinedOf = part.undefined[state.class]?.[state.metric] ?? {};
       return part.objectives.filter((o) => !state.off.has(o.name)).map((objective) => {
         const mine = values[objective.name];
         const there = known(mine);
@@ -147,10 +147,8 @@
         ["least", "least", (r) => number(r.least)], ["greatest", "greatest", (r) => number(r.greatest)],
         ["difference", `difference to ${state.reference}`, (r) => number(r.difference, true)],
         ["wins", "better in", (r) => (r.wins === null ? "–" : `${r.wins} of ${r.pairs}`)],
+        ["undefined", "images left out", (r) => (r.undefined ? `${r.undefined} of ${r.of}` : "0")],
       ];
-      if (this.part.undefined) { // data made before these were counted do not say
-        columns.push(["undefined", "images left out", (r) => (r.undefined ? `${r.undefined} of ${r.of}` : "0")]);
-      }
       this.head.replaceChildren(...columns.map(([key, title]) => {
         const sorted = key === state.sort ? (state.descending ? "descending" : "ascending") : "none";
         const onclick = () => {
