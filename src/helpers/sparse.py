@@ -59,8 +59,8 @@ def read_parts(results: str | Path, parts: Sequence[str]):
     Returns
     -------
     rows : DataFrame
-        One row for each run and image, of the target alone: the columns of :data:`helpers.tables.COLUMNS`, and part,
-        ``loss``, ``others`` (one of :data:`helpers.partial.OTHERS`), ``condition`` (:func:`condition`), ``fraction``
+        One row for each run and image, of the target alone: the columns of ``helpers.tables.COLUMNS``, and part,
+        ``loss``, ``others`` (one of ``helpers.partial.OTHERS``), ``condition`` (:func:`condition`), ``fraction``
         (of the target's blocks, in (0, 1]) and ``share`` (its name). Sorted by fraction, the largest first, then as
         the conditions are shown.
     missing : list of str
