@@ -145,8 +145,8 @@ def cuts(values, metric_label: str, trivial: Mapping[str, float] | None = None) 
     """
     there = [cut for cut in CUTS if cut in values]
     order = list(dict.fromkeys(values["objective"]))
-    columns = min(len(order), 5)
-    rows = -(-len(order) // columns)
+    rows = -(-len(order) // 5)
+    columns = -(-len(order) // rows)
     figure, axes = plt.subplots(
         rows, columns, figsize=(2.3 * columns + 0.4, 2.7 * rows + 0.4), sharey=True, squeeze=False, layout="constrained"
     )
