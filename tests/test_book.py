@@ -85,7 +85,7 @@ def test_every_glue_key_used_is_made(root, tiny_study):
 
 def test_executed_notebooks_hold_no_paths_of_a_machine_and_no_errors(root):
     runs = sorted((root / "book" / "runs").glob("*.ipynb"))
-    assert {p.stem for p in runs} >= {"analysis", "download", "targets", "bce", "tanh_distance", "hot_distance"}
+    assert {p.stem for p in runs} >= {"targets-vnc", "targets-vnc-targets", "targets-vnc-run-bce", "interpret-vnc"}
     runs += sorted((root / "book" / "data").glob("*.ipynb"))
     for path in runs:
         text = path.read_text()

@@ -78,9 +78,9 @@ def test_notebooks_are_launched_on_colab_and_binder_and_pages_are_not(root, publ
     settings = yaml.safe_load((root / "book/_config.yml").read_text())
     name = settings["repository"]["url"].removeprefix("https://github.com/")
     home = next(path.parent for path in published if path.stem == "index")
-    page, text = (home / "runs/analysis.html").read_text(), (home / "index.html").read_text()
-    assert f'href="https://mybinder.org/v2/gh/{name}/main?urlpath=lab/tree/book/runs/analysis.ipynb"' in page
-    assert f'href="https://colab.research.google.com/github/{name}/blob/main/book/runs/analysis.ipynb"' in page
+    page, text = (home / "runs/targets-vnc.html").read_text(), (home / "index.html").read_text()
+    assert f'href="https://mybinder.org/v2/gh/{name}/main?urlpath=lab/tree/book/runs/targets-vnc.ipynb"' in page
+    assert f'href="https://colab.research.google.com/github/{name}/blob/main/book/runs/targets-vnc.ipynb"' in page
     assert "mybinder.org" not in text and "colab.research" not in text
     assert not any("hypothes.is/embed" in path.read_text() for path in published)
 
