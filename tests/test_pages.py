@@ -8,7 +8,7 @@ import tarfile
 import pytest
 
 AXE = "axe-core@4.14.1"
-A_FEW = ("index", "results/surfaces", "results/explorer", "results/errors", "runs/targets-vnc", "methods/targets", "guide")
+A_FEW = ("index", "results/surfaces", "results/explorer", "results/errors", "runs/targets-vnc", "methods/targets")
 
 
 @pytest.fixture(scope="module")

@@ -141,7 +141,7 @@ def test_every_study_that_is_shipped_can_be_read(monkeypatch):
         ("dataset: phantom", "dataset: some/where", "line 11: dataset: no folder some/where"),
         ("dataset: phantom", "dataset: cem1500k", "class 'mitochondria': cem1500k has no labels"),
         ("dataset: phantom", "target: tubes", "line 11: target is 'tubes', and annotated is 'all'"),
-        ("search: {}", "search: {target: tubes}", "line 19: target is 'tubes', and annotated is 'all'"),
+        ("search: {}", "search: {target: tubes}", "line 18: target is 'tubes', and annotated is 'all'"),
         ('"mitochondria,tubes"\n', "nuclei\n", "line 12: class 'nuclei': phantom has membranes, mitochondria"),
         ("[0, 1, 2]", "[0, 0]", r"line 8: seeds: expected a list of different whole numbers, not \[0, 0\]"),
         ("[2, 3]", "[3, 3]", r"line 9: vary depth is \[3, 3\]; expected a list of different values"),

@@ -182,7 +182,7 @@ def _training(table) -> str:
     never = list(first.loc[first["step"].isna(), "objective"])
     start = table["step"].min()  # above it from the first checkpoint on, which is not to have learnt it
     parts = [
-        f"{'already ' * (step == start)}at step {step:.0f} for {', '.join(rows['objective'])}"
+        f"{'already ' if step == start else ''}at step {step:.0f} for {', '.join(rows['objective'])}"
         for step, rows in reached.groupby("step")
     ]
     text = f"Mean confidence on the foreground first passed one half {'; '.join(parts)}" if parts else ""
