@@ -1,6 +1,6 @@
 """What a sweep costs beyond its trainings: runs side by side against one after another, and the engine against a loop.
 
-The same trainings, four times, each time in a folder of its own: one after another by a plain loop; by Snakemake on one
+The same trainings in four ways, each in a folder of its own: one after another by a plain loop; by Snakemake on one
 core; by Snakemake with as many one-threaded runs at once as there are cores; by Snakemake one after another with all
 cores as threads. The efficiency is the loop's time over that of the side by side, over the number of cores; the
 overhead is what Snakemake on one core takes beyond the loop. "Start" is what a run takes beyond its training: kernel,
