@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+LOOP = "a loop, one thread"
 STUDY = """study: sweep
 announcement: ""
 objectives: [bce]
@@ -50,10 +51,10 @@ def call(folder: Path, *command: str) -> None:
         sys.exit(f"{' '.join(command)} failed with {made.returncode}: {made.stderr[-2000:]}")
 
 
-def engine(folder: Path, cores: int, *more: str) -> None:
-    """The study's trainings by Snakemake."""
+def engine(folder: Path, cores: int, last: str = "train") -> None:
+    """The study by Snakemake, up to a rule: its trainings, say."""
     settings = ["--snakefile", "workflow/Snakefile", "--quiet", "all", "--cores", str(cores)]
-    call(folder, "snakemake", *settings, "--config", "study=sweep", *more)
+    call(folder, "snakemake", *settings, "--config", "study=sweep", "--until", last)
 
 
 def loop(folder: Path, runs: int, steps: int) -> None:
@@ -79,28 +80,27 @@ def main() -> None:
     given = parser.parse_args()
     if given.runs < 1 or given.runs % given.cores:
         sys.exit(f"runs is {given.runs}; expected a multiple of the {given.cores} cores, so that none stands idle")
-    ways = {
-        "a loop, one thread": (1, lambda f: loop(f, given.runs, given.steps)),
-        "Snakemake, one at a time, one thread": (1, lambda f: engine(f, 1, "--until", "train")),
-        f"Snakemake, {given.cores} at once, one thread each": (1, lambda f: engine(f, given.cores, "--until", "train")),
-        f"Snakemake, one at a time, {given.cores} threads": (
-            given.cores,
-            lambda f: engine(f, given.cores, "--until", "train"),
-        ),
+    ways = {  # how many run at once, and the threads of each
+        LOOP: (1, 1),
+        "Snakemake, one at a time, one thread": (1, 1),
+        f"Snakemake, {given.cores} at once, one thread each": (given.cores, 1),
+        f"Snakemake, one at a time, {given.cores} threads": (1, given.cores),
     }
     rows, first = [], None
     with tempfile.TemporaryDirectory() as scratch:
-        for number, (name, (threads, work)) in enumerate(ways.items()):
+        for number, (name, (at_once, threads)) in enumerate(ways.items()):
             folder = project(Path(scratch) / str(number), given.runs, given.steps, threads)
-            engine(folder, 1, "--until", "prepare")  # the images are made beforehand, and the code is compiled
+            engine(folder, 1, "prepare")  # the images are made beforehand, and the code is compiled
             start = time.perf_counter()
-            work(folder)
+            if name == LOOP:
+                loop(folder, given.runs, given.steps)
+            else:
+                engine(folder, at_once * threads)
             seconds = time.perf_counter() - start
             trained = training_seconds(folder)
             if len(trained) != given.runs:
                 sys.exit(f"{name}: {len(trained)} runs are finished; expected {given.runs}")
             first = first or seconds
-            at_once = given.cores if "at once" in name else 1
             rows.append(
                 {
                     "way": name,

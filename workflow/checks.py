@@ -164,7 +164,7 @@ def check_run(parameters: Mapping) -> None:
         classes = datasets.classes(full["dataset"])  # of a folder too: its files are looked at, and no pixel is read
     except ValueError as error:
         raise Wrong(f"dataset: {error}", full["dataset"]) from None
-    trained = [name.strip() for name in full["classes"].split(",")]
+    trained = names_in(full["classes"])
     for name in trained:
         if name not in classes:
             listed = ", ".join(classes) or "no labels"
@@ -211,10 +211,10 @@ def analysis_of(said: Mapping, objectives: Mapping, part: str) -> dict[str, Any]
         if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 <= margin < math.inf:
             raise Wrong(f"margin is {margin!r}; expected a number of at least 0, in the primary metric", "margin")
         analysis["margin"] = float(margin)
-    trained = [c.strip() for c in (defaults() | said["parameters"])["classes"].split(",")]
-    for one in str(analysis.get("classes", trained[0])).split(","):
-        if one.strip() not in trained:
-            raise Wrong(f"classes names {one.strip()!r}; part {part} trains on {', '.join(trained)}", "classes")
+    trained = names_in((defaults() | said["parameters"])["classes"])
+    for one in names_in(analysis.get("classes", trained[0])):
+        if one not in trained:
+            raise Wrong(f"classes names {one!r}; part {part} trains on {', '.join(trained)}", "classes")
     return analysis
 
 

@@ -185,8 +185,9 @@ def _part(name: str, said: Any, rates: Mapping | None, hint: str, parts: Iterabl
             check_parameters(settings | chosen, name)
             check_run(settings | chosen)
         if "search" in said:
-            check_run(settings | grid[0] | said["search"] | SEARCH)
-            searches.append(_run(objective, settings | grid[0] | said["search"] | SEARCH))
+            search = settings | grid[0] | said["search"] | SEARCH
+            check_run(search)
+            searches.append(_run(objective, search))
             if rates is None:
                 continue
             if (name, objective) not in rates:
@@ -253,7 +254,7 @@ def arguments_of(notebook: str, study: Study, part: Part, build: Path, own: Mapp
         "index": str(folder / "runs.csv"),
         "run": str(build / "runs" / first.id),
         "output": str(folder / notebook),
-        "class_name": full["classes"].split(",")[0].strip(),
+        "class_name": names_in(full["classes"])[0],
         **{name: full[name] for name in ("dataset", "reduce", "split", "patch", "scale_nm")},
     }
     return {name: value for name, value in usual.items() if name in takes(notebook)} | dict(own)
