@@ -62,11 +62,13 @@ def until(condition, what, seconds=5 * MINUTES):
     return found
 
 
-def commands_of_make(folder, profile):
-    """The commands that ``make study STUDY=tiny PROFILE=...`` runs."""
-    command = ["make", "--dry-run", "study", "STUDY=tiny", f"PROFILE={profile}"]
+def commands_of_make(folder, target, *settings):
+    """The commands of snakemake that ``make TARGET STUDY=tiny ...`` runs. Within another make, make says more."""
+    command = ["make", "--dry-run", target, "STUDY=tiny", *settings]
     lines = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.splitlines()
-    return [shlex.split(line) for line in lines if line.startswith("snakemake ")]
+    commands = [shlex.split(line) for line in lines if line.startswith("snakemake ")]
+    assert commands, lines
+    return commands
 
 
 def run(command, folder, targets=()):
@@ -90,7 +92,7 @@ def project(slurm, root, tmp_path_factory):
     """A copy of the project that no other test changes, the study run in it by SLURM; what was printed; the jobs."""
     folder = tmp_path_factory.mktemp("cluster")
     copy_project(root, folder)  # jobs would read a shared copy half changed
-    printed = "".join(run(command, folder) for command in commands_of_make(folder, "slurm"))
+    printed = "".join(run(command, folder) for command in commands_of_make(folder, "study", "PROFILE=slurm"))
     return folder, printed, queue("%T %k", "--states=all")
 
 
@@ -111,7 +113,7 @@ def test_a_cancelled_training_and_a_killed_head_change_nothing(project, root):
         notebook.unlink()
         shutil.rmtree(notebook.with_suffix(""))
     (folder / ROWS).unlink()
-    command = commands_of_make(folder, "slurm")[-1]
+    command = commands_of_make(folder, "study", "PROFILE=slurm")[-1]
     log = folder / "head.log"
     with log.open("w") as file:
         head = subprocess.Popen([*command, *HERE, "--", ROWS], cwd=folder, stdout=file, stderr=file)
@@ -135,9 +137,8 @@ def test_a_cancelled_training_and_a_killed_head_change_nothing(project, root):
     leftover = next(line for line in page.splitlines() if line.startswith("squeue "))
     run(["bash", "-c", leftover], folder)
     until(lambda: not queue("%i"), "the end of the trainings that the head left behind")
-    unlock = ["make", "--dry-run", "unlock", "STUDY=tiny"]
-    lines = subprocess.run(unlock, cwd=folder, capture_output=True, text=True, check=True).stdout.splitlines()
-    subprocess.run(shlex.split(lines[-1]), cwd=folder, check=True, timeout=5 * MINUTES)
+    (unlock,) = commands_of_make(folder, "unlock")
+    subprocess.run(unlock, cwd=folder, check=True, timeout=5 * MINUTES)
     run(command, folder, [ROWS])
     pd.testing.assert_frame_equal(table(folder), before)
 

@@ -19,6 +19,7 @@ def planned(folder, *arguments):
     """Rules of the jobs that would run, without running them."""
     result = snakemake(folder, "--config", "study=tiny", "--dry-run", "--quiet", "rules", *arguments)
     assert result.returncode == 0, result.stderr
+    assert "Exception" not in result.stderr + result.stdout  # one that is printed and passed over, too
     lines = (line.split() for line in (result.stdout + result.stderr).splitlines())
     return {words[0]: int(words[1]) for words in lines if len(words) == 2 and words[1].isdigit()}
 
