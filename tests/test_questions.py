@@ -66,6 +66,22 @@ def test_a_neighbourhood_or_a_seed_with_one_side_alone_is_left_out(table):
     assert few["low"].isna().all() and set(few["reason"]) == {"7 seeds; an interval needs 8"}
 
 
+def test_answers_as_a_table_to_read(table):
+    """Hand-worked: seven equal differences and one that is larger; a question that lacks a neighbourhood; few seeds."""
+    reading, disc = table["reading"], table["neighbourhood"] == "disc 5"
+    value = 0.7 + 0.1 * (reading == "consensus") + 0.08 * ((reading == "consensus") & (table["seed"] == 7))
+    table = table.assign(iou_tuned=value)[~(disc & (reading == "boxed")) & ~(disc & (table["seed"] > 1))]
+    questions = {title: QUESTIONS[title] for title in ("beyond smoothing", "voting")}
+    crossed = statistics.crossed(statistics.ask(table, "iou_tuned", questions)[1])
+    half = 2.3646243 * 0.01  # t of 7 degrees of freedom; the standard error of (0, ..., 0, 0.08) is 0.01
+    told = f"+0.110 ({0.11 - half:+.3f} to {0.11 + half:+.3f}), p = {2 / 2**8:.3f}: better"
+    assert crossed.to_dict("records") == [
+        {"question": "beyond smoothing", "square 3": told, "disc 5": ""},
+        {"question": "voting", "square 3": told, "disc 5": "+0.100, no interval"},
+    ]
+    assert statistics.crossed(pd.DataFrame()).empty
+
+
 def test_nothing_to_answer(table):
     units, answers, unanswered = statistics.ask(table, "iou_tuned", {"q": ("x", "y")})
     assert answers.empty and units.empty and unanswered == ["q: no rows of x and y"]

@@ -13,21 +13,23 @@ PUBLISHED, BOUND = "0.55", "0.3"
 ASIDE = 1.12  # factor between two lines, on a logarithmic axis
 
 
-def against(table, xlabel: str, ylabel: str, *, columns: int = 3, ticks: Mapping[float, str] | None = None) -> Figure:
+def against(
+    table, xlabel: str, ylabel: str, *, columns: int | None = None, ticks: Mapping[float, str] | None = None
+) -> Figure:
     """A panel for each group of runs, in it a line for each reading.
 
     Parameters
     ----------
     table : DataFrame
         Columns panel, line, split, seed, x and value: one value for each run, line and x.
-    columns : int
-        Panels side by side.
+    columns : int, optional
+        Panels side by side; three, but of four panels two.
     ticks : mapping, optional
         Values of x -> their names, of an axis that is logarithmic; runs are dots then and no thin lines, and lines
         stand a little aside of each other.
     """
     panels, lines = (list(dict.fromkeys(table[name])) for name in ("panel", "line"))
-    columns = min(columns, len(panels))
+    columns = min(columns or (2 if len(panels) == 4 else 3), len(panels))
     rows = -(-len(panels) // columns)
     figure, axes = plt.subplots(
         rows, columns, figsize=(3.5 * columns + 0.3, 2.9 * rows + 0.3), sharex=True, sharey=True, squeeze=False,

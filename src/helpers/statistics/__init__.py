@@ -9,7 +9,7 @@ Every function takes rows as in :mod:`helpers.tables`, or a table that another f
 
 from helpers.statistics.comparison import MARGIN, VERDICTS, compare, holm, summary, tally
 from helpers.statistics.interaction import interaction
-from helpers.statistics.questions import SECOND, answer, ask
+from helpers.statistics.questions import SECOND, answer, ask, crossed
 from helpers.statistics.table import (
     METRICS,
     READINGS,
@@ -48,6 +48,7 @@ __all__ = [
     "collapsed",
     "compare",
     "counted_units",
+    "crossed",
     "depth_curve",
     "difference_text",
     "first_above",

@@ -1,10 +1,11 @@
 """Questions whose reference differs from one to the next: one reading against another, within each neighbourhood."""
 
+import math
 from collections.abc import Mapping
 
 from helpers.statistics.comparison import MARGIN, compare
 from helpers.statistics.table import paired_differences
-from helpers.statistics.words import difference_text
+from helpers.statistics.words import difference_text, p_text
 
 SECOND = "the second named"  # the reference of an answer: the question names it
 
@@ -73,6 +74,35 @@ def answer(comparison, title: str) -> str:
         f"{row['objective']} {difference_text(row).replace(f' against {SECOND}', '')}" for _, row in rows.iterrows()
     ]
     return "; ".join(told) or "no answer"
+
+
+def crossed(comparison):
+    """The answers that :func:`ask` made as a table to read: a row a question, a column each value of `within`.
+
+    Returns
+    -------
+    DataFrame with the column question, then the values of `within`, of text: "-0.024 (-0.042 to -0.007),
+    p = 0.047: worse", which is difference, interval, corrected p and verdict; "+0.010, no interval" of too few units,
+    "undefined" without a difference, and nothing where a question has no answer. No columns where there is no row.
+    """
+    import pandas as pd
+
+    def told(row) -> str:
+        if math.isnan(row["difference"]):
+            return "undefined"
+        if math.isnan(row["low"]):
+            return f"{row['difference']:+.3f}, no interval"
+        test = "" if math.isnan(row["p_holm"]) else f", {p_text(row['p_holm'])}"
+        return f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f}){test}: {row['verdict']}"
+
+    if comparison.empty:
+        return pd.DataFrame()
+    cells = comparison.assign(cell=[told(row) for _, row in comparison.iterrows()])
+    titles = cells["class"].unique()
+    fullest = cells.loc[cells["class"] == cells["class"].mode()[0], "objective"]  # the others may lack some
+    columns = list(dict.fromkeys([*fullest, *cells["objective"]]))
+    table = cells.pivot(index="class", columns="objective", values="cell").reindex(index=titles, columns=columns)
+    return table.fillna("").rename_axis(index="question", columns=None).reset_index()
 
 
 def _within(rows, side: str, within: str, everywhere: str, several: bool):
