@@ -74,7 +74,7 @@ def test_answers_as_a_table_to_read(table):
     questions = {title: QUESTIONS[title] for title in ("beyond smoothing", "voting")}
     crossed = statistics.crossed(statistics.ask(table, "iou_tuned", questions)[1])
     half = 2.3646243 * 0.01  # t of 7 degrees of freedom; the standard error of (0, ..., 0, 0.08) is 0.01
-    told = f"+0.110 ({0.11 - half:+.3f} to {0.11 + half:+.3f}), p = {2 / 2**8:.3f}: better"
+    told = f"better: +0.110 ({0.11 - half:+.3f} to {0.11 + half:+.3f}), p\xa0=\xa0{2 / 2**8:.3f}"
     assert crossed.to_dict("records") == [
         {"question": "beyond smoothing", "square 3": told, "disc 5": ""},
         {"question": "voting", "square 3": told, "disc 5": "+0.100, no interval"},

@@ -81,8 +81,8 @@ def crossed(comparison):
 
     Returns
     -------
-    DataFrame with the column question, then the values of `within`, of text: "-0.024 (-0.042 to -0.007),
-    p = 0.047: worse", which is difference, interval, corrected p and verdict; "+0.010, no interval" of too few units,
+    DataFrame with the column question, then the values of `within`, of text: "worse: -0.024 (-0.042 to
+    -0.007), p = 0.047", which is verdict, difference, interval and corrected p; "+0.010, no interval" of too few units,
     "undefined" without a difference, and nothing where a question has no answer. No columns where there is no row.
     """
     import pandas as pd
@@ -93,7 +93,8 @@ def crossed(comparison):
         if math.isnan(row["low"]):
             return f"{row['difference']:+.3f}, no interval"
         test = "" if math.isnan(row["p_holm"]) else f", {p_text(row['p_holm'])}"
-        return f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f}){test}: {row['verdict']}"
+        text = f"{row['verdict']}: {row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f}){test}"
+        return text.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")  # cells are narrow
 
     if comparison.empty:
         return pd.DataFrame()
