@@ -9,21 +9,18 @@ Every function takes rows as in :mod:`helpers.tables`, or a table that another f
 
 from helpers.statistics.comparison import MARGIN, VERDICTS, compare, holm, summary, tally
 from helpers.statistics.interaction import interaction
+from helpers.statistics.pooling import collapsed, pooled, pooled_means, pooled_reliability
 from helpers.statistics.questions import SECOND, answer, ask, crossed
 from helpers.statistics.table import (
     METRICS,
     READINGS,
     check,
-    collapsed,
     depth_curve,
     label,
     lacking,
     metrics_of,
     paired_differences,
     per_seed,
-    pooled,
-    pooled_means,
-    pooled_reliability,
     split_metric,
     unpaired,
     with_parameter,

@@ -2,16 +2,8 @@
 
 import numpy as np
 
-from helpers.statistics.table import (
-    METRICS,
-    OVERLAP,
-    POOLED,
-    collapsed,
-    paired_differences,
-    per_seed,
-    pooled,
-    split_metric,
-)
+from helpers.statistics.pooling import OVERLAP, POOLED, collapsed, pooled
+from helpers.statistics.table import METRICS, paired_differences, per_seed, split_metric
 from helpers.statistics.words import MINIMUM_SEEDS, counted_units, p_text
 
 VERDICTS = ("better", "worse", "equivalent", "undecided")

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from helpers.statistics.comparison import t_interval
-from helpers.statistics.table import COLLAPSE, UNIT, named, require
+from helpers.statistics.pooling import COLLAPSE
+from helpers.statistics.table import UNIT, named, require
 from helpers.statistics.words import MINIMUM_SEEDS
 
 THROUGH = ("accuracy", "iou", "confidence_foreground", "confidence_background", "ece")
