@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-from sklearn.metrics import jaccard_score, roc_auc_score
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import brier_score_loss, jaccard_score, roc_auc_score
 
 from helpers import inference, judging, models, objectives, occupancy, postprocess, targets
 from helpers.occupancy import BOXED, CONSENSUS, OWN, PLAIN, Neighbourhood
@@ -152,6 +153,24 @@ def test_rows_of_an_occupancy_network(truth):
     assert {s["uncertainty"] for s in shares} == {"spread", "closeness"}
     spread = [s for s in shares if s["uncertainty"] == "spread"]
     assert sum(s["count"] for s in spread) == 2 * 48**2
+    scores = [occupancy.readings(inference.predict(net, t.image.raw), lov(), ())[1] for t in truth.validation]
+    cut = cuts[CONSENSUS].pop()
+    doubts = np.concatenate([s.spread[0].ravel() for s in scores])
+    wrong = np.concatenate(
+        [((s.score > cut) != t.image.masks).ravel() for s, t in zip(scores, truth.validation, strict=True)]
+    )
+    chance = LogisticRegression(C=np.inf, tol=1e-10).fit(doubts[:, None] / doubts.std(), wrong)
+    for t in truth.judged:
+        seen = occupancy.readings(inference.predict(net, t.image.raw), lov(), ())[1]
+        p, error = (
+            chance.predict_proba(seen.spread.reshape(-1, 1) / doubts.std())[:, 1],
+            (seen.score > cut) != t.image.masks,
+        )
+        row = clean[CONSENSUS, t.image.name]
+        assert row["brier_spread"] == pytest.approx(brier_score_loss(error.ravel(), p), rel=1e-3)
+        bins = np.minimum((p * 15).astype(int), 14)
+        gaps = [abs((p - error.ravel())[bins == b].sum()) for b in range(15)]
+        assert row["ece_spread"] == pytest.approx(sum(gaps) / error.size, abs=1e-3)
     assert sum(s["wrong"] for s in spread) == sum(
         clean[CONSENSUS, t.image.name][f"{kind}_tuned"]
         for t in truth.judged

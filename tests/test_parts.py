@@ -57,8 +57,8 @@ def test_occupancy_answers_its_questions_and_says_what_is_missing(root, occupanc
     )
     assert readings.to_dict() == {
         ("bce", "none"): 8,
-        ("bce, box-filtered", "square 3"): 8,
-        ("bce, box-filtered", "disc 5"): 8,
+        ("smoothed bce", "square 3"): 8,
+        ("smoothed bce", "disc 5"): 8,
         ("own channel", "square 3"): 8,
         ("consensus", "square 3"): 8,
         ("own channel", "disc 5"): 2,
@@ -89,7 +89,7 @@ def test_occupancy_answers_its_questions_and_says_what_is_missing(root, occupanc
 @pytest.mark.parametrize(
     ("keep", "says"),
     [
-        ("bce", "consensus against smoothed bce: no rows of consensus and bce, box-filtered"),
+        ("bce", "consensus against smoothed bce: no rows of consensus and smoothed bce"),
         ("lov_3", "own channel against bce: no rows of bce"),
     ],
 )

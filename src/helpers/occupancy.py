@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from helpers import inference, metrics, objectives, postprocess, tables, targets
+from helpers import calibration, inference, metrics, objectives, postprocess, tables, targets
 from helpers.index import Run
 from helpers.judging import Ground
 
-PLAIN, BOXED, CONSENSUS, OWN = "bce", "bce, box-filtered", "consensus", "own channel"
+PLAIN, BOXED, CONSENSUS, OWN = "bce", "smoothed bce", "consensus", "own channel"
 READINGS = (PLAIN, BOXED, OWN, CONSENSUS)
 NOWHERE = "none"  # the neighbourhood of a reading that has none
 # One row for each run, reading and image.
@@ -26,7 +26,9 @@ COLUMNS = (
     *("study", "part", "dataset", "objective", "reading", "neighbourhood", "noise", "dropped"),
     *("class", "image", "split", "subset", "seed", "network", "depth", "learning_rate", "steps", "cut"),
     *(f"{name}_tuned" for name in (*tables.METRICS, *tables.COUNTS)),
-    *("n_unvoted", "auroc_spread", "auroc_closeness", "commit", "code_hash"),
+    "n_unvoted",
+    *(f"{measure}_{kind}" for kind in ("spread", "closeness") for measure in ("auroc", "ece", "brier")),
+    *("commit", "code_hash"),
 )
 # One row for each run, class, measure of uncertainty and share of the voxels, from the surest to the least sure.
 SHARE_COLUMNS = (
@@ -249,7 +251,9 @@ def judge(
     -------
     rows, shares : lists of dict
         With the keys COLUMNS and SHARE_COLUMNS. An image without a known voxel of a class gives no row for it; where
-        no cut could be chosen, metrics are NaN. Voxels without any vote count as background.
+        no cut could be chosen, metrics are NaN. Voxels without any vote count as background. ``ece`` and ``brier`` are
+        of the probability that a voxel is wrong, by a logistic fit from its uncertainty to errors on validation; NaN
+        where validation has no error, or nothing else.
     """
     before = [readings(inference.predict(network, t.image.raw), objective, around) for t in truth.validation]
     cuts = {
@@ -261,6 +265,7 @@ def judge(
         for i, r in enumerate(before[0])
         for c in range(len(truth.classes))
     }
+    chances = _chances_of_error(before, truth, cuts)
     rows, pooled = [], {}
     for t, reading, level, share in _judged(network, objective, truth, around, noise, dropped, seed):
         for c, name in enumerate(truth.classes):
@@ -275,6 +280,10 @@ def judge(
             wrong = ((reading.score[c] > cut) != t.image.masks[c])[known]
             for kind, doubt in doubts.items():
                 row[f"auroc_{kind}"] = auroc(doubt, wrong)
+                chance = chances[reading.name, reading.neighbourhood, c, kind]
+                if chance.defined:
+                    found = calibration.reliability(chance(doubt), wrong)
+                    row |= {f"ece_{kind}": found.ece, f"brier_{kind}": found.brier}
                 pooled.setdefault((reading.name, reading.neighbourhood, name, kind), []).append((doubt, wrong))
             rows.append({column: row.get(column, math.nan) for column in COLUMNS})
     shares = []
@@ -311,6 +320,22 @@ def _doubts(reading: Reading, c: int, cut: float, known: np.ndarray) -> dict[str
     """How uncertain each known voxel is: the spread of its votes, and how close its score is to the cut."""
     found = {} if reading.spread is None else {"spread": reading.spread[c][known]}
     return found | {"closeness": -np.abs(reading.score[c] - cut)[known]}
+
+
+def _chances_of_error(before: Sequence[Sequence[Reading]], truth: Ground, cuts: dict) -> dict:
+    """For each reading, class and kind of uncertainty the probability that a voxel is wrong, fitted on validation."""
+    parts = {}
+    for t, found in zip(truth.validation, before, strict=True):
+        for reading in found:
+            for c in range(len(truth.classes)):
+                cut, known = cuts[reading.name, reading.neighbourhood, c], t.image.known[c]
+                wrong = ((reading.score[c] > cut) != t.image.masks[c])[known]
+                for kind, doubt in ({} if np.isnan(cut) else _doubts(reading, c, cut, known)).items():
+                    parts.setdefault((reading.name, reading.neighbourhood, c, kind), []).append((doubt, wrong))
+    return {
+        key: calibration.fit_logistic(*zip(*found, strict=True), [np.ones(w.shape, bool) for _, w in found], "identity")
+        for key, found in parts.items()
+    }
 
 
 def describe(run: Run) -> dict[str, Any]:

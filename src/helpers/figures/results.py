@@ -9,13 +9,18 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from helpers.figures.style import TRIVIAL, bare, legend_of, style
+from helpers.statistics import SECOND
 
 CUTS = {"published": "as published", "natural": "natural", "tuned": "tuned"}
 BAND = "0.9"
 
 
 def comparison(
-    per_seed: Mapping[str, "object"], metric_label: str, trivial: Mapping[str, float] | None = None
+    per_seed: Mapping[str, "object"],
+    metric_label: str,
+    trivial: Mapping[str, float] | None = None,
+    *,
+    zoom: bool = False,
 ) -> Figure:
     """Every seed's value for each objective, lines joining the same seed, a bar at the mean; a panel for each cut.
 
@@ -25,6 +30,8 @@ def comparison(
         Panel title -> DataFrame with the columns objective, seed, ``value`` and, where there are several, split.
     trivial : mapping, optional
         Panel title -> trivial predictor -> its value, drawn as a grey line.
+    zoom : bool
+        Show the range of the values alone, where all that matters lies close together.
     """
     order = list(dict.fromkeys(o for table in per_seed.values() for o in table["objective"]))
     most = 1 if len(order) > 8 else 3 if len(order) < 5 and len(per_seed) % 3 == 0 else 2
@@ -49,7 +56,8 @@ def comparison(
         axis.set(title=title, xlim=(-0.6, len(order) - 0.4))
         _name_ticks(axis, order)
         bare(axis)
-    _level_limits(axes[0, 0], per_seed.values())
+    if not zoom:
+        _level_limits(axes[0, 0], per_seed.values())
     for axis in axes[:, 0]:
         axis.set_ylabel(metric_label)
     for axis in list(axes.flat)[len(per_seed) :]:
@@ -87,6 +95,7 @@ def differences(units, comparison, metric_label: str, *, higher_is_better: bool 
     figure, axes = plt.subplots(
         rows, columns, figsize=(6.2 * columns, (tall * len(order) + 1.2) * rows), squeeze=False, layout="constrained"
     )
+    figure.get_layout_engine().set(wspace=0.08)  # verdicts stand right of a panel, names left of the next
     for axis, name in zip(axes.flat, classes, strict=False):
         axis.axvspan(-margin, margin, color=BAND, lw=0, zorder=0)
         axis.axvline(0, color="0.4", lw=0.8, zorder=1)
@@ -116,7 +125,8 @@ def differences(units, comparison, metric_label: str, *, higher_is_better: bool 
         better = "better →" if higher_is_better else "← better"
         beyond = f", logarithmic beyond ±{linear:g}" if folded else ""
         axis.set(title=name, xlim=(-reach, reach), ylim=(len(order) - 0.45, -0.55))
-        axis.set_xlabel(f"difference in {metric_label} to {reference} ({better}{beyond})", fontsize=9)
+        less = "the first less the second" if reference == SECOND else f"to {reference}"
+        axis.set_xlabel(f"difference in {metric_label}, {less} ({better}{beyond})", fontsize=9)
         axis.set_yticks(range(len(order)), order)
         bare(axis)
     for axis in list(axes.flat)[len(classes) :]:
