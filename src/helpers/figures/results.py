@@ -309,7 +309,7 @@ def _trivial_lines(axis, values: Mapping[str, float]) -> dict:
 
 
 def _name_ticks(axis, order) -> None:
-    rotated = len(order) > 4 or max(map(len, order)) * len(order) > 48
+    rotated = len(order) > 4 or max(map(len, order)) * len(order) > 40
     turn = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if rotated else {}
     axis.set_xticks(range(len(order)), order, fontsize=9, **turn)
 
