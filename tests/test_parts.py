@@ -83,6 +83,11 @@ def test_occupancy_answers_its_questions_and_says_what_is_missing(root, occupanc
     row = comparison.loc[("consensus against own channel", "square 3")]
     assert f"square 3 {row['difference']:+.3f} against the second named" in shown, "the alt text has the number"
     assert keys_of(root, "occupancy", "occupancy-vnc-occupancy") <= glued(occupancy / "occupancy.ipynb")
+    page = (root / "book/results/occupancy.md").read_text()
+    own = set(re.findall(r"^:file: occupancy/vnc/(\w+\.csv)", page, re.M)) - {"summary.csv"}  # of all runs alike
+    assert len(own) == 6 and own <= files(occupancy)
+    levels = pd.read_csv(occupancy / "results/noise_verdicts.csv", index_col="question")
+    assert list(levels.index[-2:]) == ["noise 0.1", "averaged over the levels"] and levels["square 3"].notna().all()
 
 
 @pytest.mark.slow
