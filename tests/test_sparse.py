@@ -139,8 +139,8 @@ def test_what_is_missing_is_named_and_the_rest_is_read(tmp_path):
     pd.concat([rows[~gone], whole]).to_csv(path, index=False)
     found, missing = sparse.read_parts(tmp_path, PARTS)
     assert missing == [
-        "whole of part four: annotated is 'all', not one class a block; left out",
         f"part sixteen: no {tmp_path}/sixteen/analysis/rows.csv",
+        "whole of part four: annotated is 'all', not one class a block; left out",
         "share 1/4, bce, own: no run",
         "share 1/4, hot_distance, own: no run of split 0, seed 5",
     ]

@@ -1,10 +1,12 @@
-"""The runs of a part of a study: an index names each run's folder and the condition that it stands for."""
+"""The runs of a part of a study, named by an index with the condition of each; and the rows of whole parts."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from helpers import tables
 
 COLUMNS = ("run", "objective")
 RECORDS = ("parameters", "run")  # the files that tell a finished run's folder
@@ -90,6 +92,26 @@ def read_index(index: str | Path, runs: str | Path) -> tuple[list[Run], list[str
         raise ValueError(f"no run of {index} is finished in {runs}; run the study first")
     _check_alike(found, index)
     return found, missing
+
+
+def read_parts(results: str | Path, parts: Sequence[str]):
+    """The rows of several parts of a study, and in words which parts have none.
+
+    Parameters
+    ----------
+    results : path
+        The study's folder, with a table ``PART/analysis/rows.csv`` of each part.
+    parts : sequence of str
+
+    Returns
+    -------
+    rows : dict of DataFrame
+        By part, in the order given, as :func:`helpers.tables.read_table` reads them.
+    missing : list of str
+    """
+    paths = {part: Path(results) / part / "analysis" / "rows.csv" for part in parts}
+    rows = {part: tables.read_table(path) for part, path in paths.items() if path.is_file()}
+    return rows, [f"part {part}: no {path}" for part, path in paths.items() if part not in rows]
 
 
 def _check_alike(runs: list[Run], index: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
-from helpers import datasets, partial, statistics, tables
+from helpers import datasets, index, partial, statistics, tables
 
 LOSSES = ("bce", "tanh_distance", "hot_distance")  # in the order in which they are shown; others follow
 
@@ -72,13 +72,9 @@ def read_parts(results: str | Path, parts: Sequence[str]):
         No part with a table, or none with a condition; parts of different data sets or targets; two parts of the same
         share; what :func:`helpers.tables.together` refuses.
     """
-    found, missing = [], []
-    for part in dict.fromkeys(parts):
-        path = Path(results) / part / "analysis" / "rows.csv"
-        if not path.is_file():
-            missing.append(f"part {part}: no {path}")
-            continue
-        rows = _described(tables.read_table(path).assign(part=part))
+    (tables_of, missing), found = index.read_parts(results, parts), []
+    for part, rows in tables_of.items():
+        rows = _described(rows.assign(part=part))
         known = rows["others"].isin(partial.OTHERS)
         for objective, others in rows.loc[~known, ["objective", "others"]].drop_duplicates().itertuples(index=False):
             missing.append(f"{objective} of part {part}: annotated is {others!r}, not one class a block; left out")
