@@ -198,7 +198,10 @@ def test_shares_are_read_together_and_what_is_missing_is_said(root, tmp_path):
     named = "share 1/16 +0.060 (95 % interval +0.051 to +0.069, n = 8 seeds, corrected p = 0.008: better)"
     assert "hot_distance, own against discarded: share 1 +0.000 (95 % interval +0.000 to +0.000, n = 8" in said
     assert said.count(named) == 2, "the one that was named is a family of one; it is said once more at the end"
-    assert said.count(named.replace("0.008", "0.016")) == 3, "of two shares: against bce, and both of instances"
+    assert said.count(named.replace("0.008", "0.016")) == 1, "of two shares: against bce"
+    crossed = pd.read_csv(tmp_path / "results/sparse_instances_crossed.csv", index_col="question")["share 1/16"]
+    better = crossed[crossed == "better: +0.060 (+0.051 to +0.069), p\xa0=\xa00.016"]
+    assert list(better.index) == ["hot_distance, own against discarded", "hot_distance, own against bce, discarded"]
     assert "tanh_distance, own against discarded: share 1 +0.000" in said and "(7 seeds; an interval needs 8)" in said
     verdicts = pd.read_csv(tmp_path / "results/sparse_verdicts.csv")
     assert verdicts.loc[verdicts["standing"] == "primary", ["share", "verdict"]].values.tolist() == [
