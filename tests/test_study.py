@@ -77,32 +77,38 @@ def test_where_a_rate_is_searched_for_there_are_no_runs_until_it_is_found(folder
         read(folder, TEXT, folder / "rates.csv")
 
 
-def test_the_table_of_rates_names_trials_that_were_passed_over(folder):
+def test_the_rate_is_that_of_the_highest_score_and_trials_that_collapsed_or_diverged_are_named(folder):
     study = read(folder, TEXT)
     trial = {"collapsed": False, "diverged": "", "seconds": 1.25}
     tried = [
         trial | {"learning_rate": 1e-3, "score": 0.5},
-        trial | {"learning_rate": 3e-3, "score": 0.7, "collapsed": True},
-        trial | {"learning_rate": 1e-2, "score": float("nan"), "diverged": "the loss is nan at step 3"},
+        trial | {"learning_rate": 3e-3, "score": float("nan"), "diverged": "the loss is nan at step 3"},
+        trial | {"learning_rate": 1e-2, "score": 0.7, "collapsed": True},
     ]
     (search,) = study.parts[1].searches
     (folder / "runs" / search.id).mkdir(parents=True)
-    (folder / "runs" / search.id / "run.json").write_text(json.dumps({"learning_rate": 1e-3, "search": tried}))
+    (folder / "runs" / search.id / "run.json").write_text(
+        json.dumps({"learning_rate": 1e-3, "search": tried})
+    )  # the run's own
     found_rates.main("made", folder / "runs", folder / "rates.csv")
     with (folder / "rates.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert row == {
         "part": "second",
         "objective": "bce",
-        "learning_rate": "0.001",
+        "learning_rate": "0.01",
         "at_edge": "1",
-        "scores": "0.001:0.5000 0.003:0.7000 0.01:nan",
-        "collapsed": "0.003",
-        "diverged": "0.01",
+        "scores": "0.001:0.5000 0.003:nan 0.01:0.7000",
+        "collapsed": "0.01",
+        "diverged": "0.003",
         "seconds": "3.8",
         "run": search.id,
     }
-    assert read(folder, TEXT, folder / "rates.csv").parts[1].runs[0].parameters["learning_rate"] == 1e-3
+    assert read(folder, TEXT, folder / "rates.csv").parts[1].runs[0].parameters["learning_rate"] == 1e-2
+    tried[0] |= {"score": 0.7}
+    assert found_rates.best_rate(tried, "s") == 1e-3, "of equal scores the smallest rate"
+    with pytest.raises(ValueError, match="no trial of the search s has a score"):
+        found_rates.best_rate(tried[1:2], "s")
 
 
 def test_notebooks_of_a_part_get_what_they_take_and_what_is_theirs(folder):
