@@ -231,7 +231,8 @@ def test_shapes_are_read_together_and_a_turn_is_a_difference_of_differences(root
     assert result.returncode == 0, result.stderr[-3000:]
     said = printed(tmp_path / "shapes.ipynb")
     assert "missing: part sheets: no made/sheets/analysis/rows.csv" in said
-    assert "tanh_distance against bce: discs +0.030 (95 % interval +0.030 to +0.030, n = 8 seeds" in said
+    gains = pd.read_csv(tmp_path / "results/shapes_gains_verdicts.csv", index_col="question")
+    assert gains.loc["tanh_distance against bce", "discs"].startswith("better: +0.030 (+0.030 to +0.030), p")
     turns = pd.read_csv(tmp_path / "results/shapes_turns.csv").set_index("class")
     assert turns["difference"].to_dict() == pytest.approx({"tanh_distance": 0.05, "hot_distance": 0})
     assert turns["verdict"].to_dict() == {"tanh_distance": "better", "hot_distance": "equivalent"}

@@ -34,7 +34,7 @@ def comparison(
         Show the range of the values alone, where all that matters lies close together.
     """
     order = list(dict.fromkeys(o for table in per_seed.values() for o in table["objective"]))
-    most = 1 if len(order) > 8 else 3 if len(order) < 5 and len(per_seed) % 3 == 0 else 2
+    most = 1 if len(order) > 8 else 3 if len(order) < 6 and len(per_seed) % 3 == 0 else 2
     columns = min(len(per_seed), most)
     rows = -(-len(per_seed) // columns)
     width = max(4.2, 0.42 * len(order) + 1)
