@@ -106,7 +106,7 @@ def make_shapes(folder, shapes, value, *, seeds=8):
     """Rows of parts of one shape each; `value`: shape, objective and seed -> the mean IoU of two images that lie
     0.05 above and below it."""
     counts = {"true_positive": 80, "false_positive": 0, "false_negative": 20, "true_negative": 900}
-    counts = {f"{name}_tuned": number for name, number in counts.items()}
+    counts = {f"{name}_{cut}": number for cut in ("tuned", "natural") for name, number in counts.items()}
     for shape in shapes:
         about = {"dataset": f"phantom-{shape}", "class": "objects"} | counts
         _write(

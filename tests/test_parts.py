@@ -237,6 +237,14 @@ def test_shapes_are_read_together_and_a_turn_is_a_difference_of_differences(root
     assert turns["difference"].to_dict() == pytest.approx({"tanh_distance": 0.05, "hot_distance": 0})
     assert turns["verdict"].to_dict() == {"tanh_distance": "better", "hot_distance": "equivalent"}
     assert set(turns["objective"]) == {"tubes"} and set(turns["reference"]) == {"discs"}
+    relative = pd.read_csv(tmp_path / "results/shapes_relative.csv").set_index("class")["difference"]
+
+    def left(shape, objective):  # what is left to gain on each of two images, and the mean of its logarithm
+        return np.mean([np.log(1 - turned(shape, objective, seed) - b) for seed in range(8) for b in (0.05, -0.05)])
+
+    for o in ("tanh_distance", "hot_distance"):
+        expected = left("tubes", "bce") - left("tubes", o) - left("discs", "bce") + left("discs", o)
+        assert relative[o] == pytest.approx(expected)
     page = (root / "book/results/shapes.md").read_text()
     assert keys_of(root, "shapes", "shapes-discs-shapes") <= glued(tmp_path / "shapes.ipynb")
     wanted = set(re.findall(r"shapes/discs/(shapes_\w+\.\w+)", page))

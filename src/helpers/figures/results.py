@@ -79,7 +79,7 @@ def differences(units, comparison, metric_label: str, *, higher_is_better: bool 
 
     Notes
     -----
-    Grey is the margin within which a difference does not matter. Where a difference is near twenty margins or more,
+    Grey is the margin within which a difference does not matter. Where a difference is near thirty margins or more,
     the axis is logarithmic beyond two and a half of them, so that a collapse does not hide everything else; it says so.
     """
     order, classes = list(dict.fromkeys(comparison["objective"])), list(dict.fromkeys(comparison["class"]))
@@ -87,7 +87,7 @@ def differences(units, comparison, metric_label: str, *, higher_is_better: bool 
     values = np.abs(np.r_[units["difference"], comparison["low"], comparison["high"]].astype(float))
     reach = 1.15 * max(1.3 * margin, np.nanmax(values, initial=0))
     linear = 2.5 * margin
-    folded = reach > 20 * margin > 0
+    folded = reach > 30 * margin > 0
     reach *= 1.5 if folded else 1
     columns = min(len(classes), 2)
     tall = 0.5 if len(order) < 9 else 0.4
