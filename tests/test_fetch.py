@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -493,6 +494,18 @@ def test_killed_download_fetches_at_most_one_chunk_twice(big, tmp_path):
     big.pause = 0.01
     kill_and_resume(big, tmp_path, [0.4])
     assert 0 <= fetched_twice(big) <= 65536 and len(big.sent) > 3
+
+
+def test_killed_once_all_is_done_leaves_nothing_for_long(big, tmp_path):
+    fetch_quickly({"big": digest(BIG)}, big.url, tmp_path)
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    dead, mine = (tmp_path / f".download.{socket.gethostname()}.{pid}.0a.partial" for pid in (child.pid, os.getpid()))
+    dead.mkdir()
+    mine.mkdir()
+    asked = len(big.asked)
+    fetch_quickly({"big": digest(BIG)}, big.url, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"big", mine.name} and len(big.asked) == asked
 
 
 @pytest.mark.slow

@@ -138,6 +138,10 @@ def fetch(
                     found |= dict(_at_once(one, todo, threads))
                 finally:
                     report.close()
+        else:  # of a process that was killed when all was done
+            for old in _left_behind(folder, "download"):
+                if not _filled(old):
+                    shutil.rmtree(old, ignore_errors=True)
         news = {n: sha256(folder / n) if found[n].startswith("size:") else found[n] for n in found if weak(right[n])}
         if not news.items() <= seen.items() and (todo or os.access(folder, os.W_OK)):
             record(folder, news)
