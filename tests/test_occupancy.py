@@ -162,10 +162,8 @@ def test_rows_of_an_occupancy_network(truth):
     chance = LogisticRegression(C=np.inf, tol=1e-10).fit(doubts[:, None] / doubts.std(), wrong)
     for t in truth.judged:
         seen = occupancy.readings(inference.predict(net, t.image.raw), lov(), ())[1]
-        p, error = (
-            chance.predict_proba(seen.spread.reshape(-1, 1) / doubts.std())[:, 1],
-            (seen.score > cut) != t.image.masks,
-        )
+        p = chance.predict_proba(seen.spread.reshape(-1, 1) / doubts.std())[:, 1]
+        error = (seen.score > cut) != t.image.masks
         row = clean[CONSENSUS, t.image.name]
         assert row["brier_spread"] == pytest.approx(brier_score_loss(error.ravel(), p), rel=1e-3)
         bins = np.minimum((p * 15).astype(int), 14)

@@ -87,9 +87,8 @@ def test_the_rate_is_that_of_the_highest_score_and_trials_that_collapsed_or_dive
     ]
     (search,) = study.parts[1].searches
     (folder / "runs" / search.id).mkdir(parents=True)
-    (folder / "runs" / search.id / "run.json").write_text(
-        json.dumps({"learning_rate": 1e-3, "search": tried})
-    )  # the run's own
+    facts = {"learning_rate": 1e-3, "search": tried}  # the rate is the run's own choice
+    (folder / "runs" / search.id / "run.json").write_text(json.dumps(facts))
     found_rates.main("made", folder / "runs", folder / "rates.csv")
     with (folder / "rates.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)

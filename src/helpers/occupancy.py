@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from helpers import calibration, inference, metrics, objectives, postprocess, tables, targets
+from helpers.datasets import Image
 from helpers.index import Run
 from helpers.judging import Ground
 
@@ -277,7 +278,7 @@ def judge(
             row |= {"noise": level, "dropped": share, "class": name, "image": t.image.name, "subset": truth.subset}
             row |= {"cut": cut} | _at_cut(reading.score[c], cut, t.image.masks[c], known)
             doubts = {} if level or share or np.isnan(cut) else _doubts(reading, c, cut, known)
-            wrong = ((reading.score[c] > cut) != t.image.masks[c])[known]
+            wrong = _wrong(reading, c, cut, t.image)
             for kind, doubt in doubts.items():
                 row[f"auroc_{kind}"] = auroc(doubt, wrong)
                 chance = chances[reading.name, reading.neighbourhood, c, kind]
@@ -322,6 +323,11 @@ def _doubts(reading: Reading, c: int, cut: float, known: np.ndarray) -> dict[str
     return found | {"closeness": -np.abs(reading.score[c] - cut)[known]}
 
 
+def _wrong(reading: Reading, c: int, cut: float, image: Image) -> np.ndarray:
+    """Whether each known voxel is on the wrong side of the cut."""
+    return ((reading.score[c] > cut) != image.masks[c])[image.known[c]]
+
+
 def _chances_of_error(before: Sequence[Sequence[Reading]], truth: Ground, cuts: dict) -> dict:
     """For each reading, class and kind of uncertainty the probability that a voxel is wrong, fitted on validation."""
     parts = {}
@@ -329,7 +335,7 @@ def _chances_of_error(before: Sequence[Sequence[Reading]], truth: Ground, cuts: 
         for reading in found:
             for c in range(len(truth.classes)):
                 cut, known = cuts[reading.name, reading.neighbourhood, c], t.image.known[c]
-                wrong = ((reading.score[c] > cut) != t.image.masks[c])[known]
+                wrong = _wrong(reading, c, cut, t.image)
                 for kind, doubt in ({} if np.isnan(cut) else _doubts(reading, c, cut, known)).items():
                     parts.setdefault((reading.name, reading.neighbourhood, c, kind), []).append((doubt, wrong))
     return {

@@ -52,9 +52,8 @@ def read_parts(results: str | Path, parts: Sequence[str]):
 
     Parameters
     ----------
-    results : path
-        The study's folder, with a table ``PART/analysis/rows.csv`` of each part.
-    parts : sequence of str
+    results, parts
+        As ``helpers.index.read_parts`` takes them.
 
     Returns
     -------
