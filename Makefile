@@ -69,6 +69,9 @@ bench: $(READY)  ## the benchmarks: ratios measured side by side in one run
 	python benchmarks/inference.py --csv build/benchmarks/benchmark_inference.csv
 	python benchmarks/surfaces.py --csv build/benchmarks/benchmark_surfaces.csv
 	python benchmarks/sweep.py --csv build/benchmarks/benchmark_sweep.csv
+	@if python -c "import sys, torch; sys.exit(not torch.cuda.is_available())"; \
+	then python benchmarks/device.py --csv build/benchmarks/benchmark_device.csv; \
+	else echo "torch sees no CUDA device: benchmarks/device.py is left out"; fi
 	@echo "the book's page of costs shows book/methods/benchmark_*.csv: copy these there to renew it"
 
 clean:  ## remove what the commands made: environment, builds, runs (never published results)
