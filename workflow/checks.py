@@ -106,10 +106,10 @@ def objectives_of(said: Any, part: str) -> dict[str, dict]:
 
 
 def own_keys() -> tuple[str, ...]:
-    """Parameters that objectives of one part may differ in: loss, its options, learning rate and labels."""
+    """Parameters that objectives of one part may differ in: loss, its options, learning rate, length and labels."""
     from helpers import objectives
 
-    return ("loss", "learning_rate", "annotated", "share", "target", *objectives.OPTIONS)
+    return ("loss", "learning_rate", "steps", "annotated", "share", "target", *objectives.OPTIONS)
 
 
 def registry() -> list[str]:
