@@ -165,7 +165,7 @@ def test_every_study_that_is_shipped_can_be_read(monkeypatch):
         ("objectives: [bce]", "objectives: bce", "objectives of part second is 'bce'; expected names"),
         ("objectives: [bce]", "objectives: {bce: hello}", "bce of part second is 'hello'; expected names, each with"),
         ("objectives: [bce]", 'objectives: {"my loss": {loss: bce}}', "the objective 'my loss'; expected a name of"),
-        ("objectives: [bce]", "objectives: {bce: {steps: 7}}", "bce sets 'steps' for itself; objectives of a part may"),
+        ("objectives: [bce]", "objectives: {bce: {batch: 7}}", "bce sets 'batch' for itself; objectives of a part may"),
         ("objectives: [bce]", "objectives: {bce: {network: resnet}}", "bce sets 'network' for itself"),
         ("seeds: [0]", "seeds: [-1]", r"seeds: expected a list of different whole numbers, not \[-1\]"),
         ("search: {}", "search: {steps: 5000}", "search sets 'steps', which is the same for every search"),
