@@ -134,6 +134,20 @@ def test_a_study_has_names_of_its_own_for_what_it_compares_and_chooses_classes(r
     assert "classes is 'nuclei'; these runs have mitochondria, membranes" in refused.stderr
 
 
+def test_unequal_lengths_are_compared_on_purpose_alone(root, whole, tmp_path):
+    shutil.copytree(whole / "runs" / "bce-seed0", tmp_path / "runs" / "bce-seed0")
+    shutil.copytree(whole / "runs" / "bce-seed0", tmp_path / "runs" / "longer")
+    rows = pd.read_csv(tmp_path / "runs/longer/rows.csv")
+    rows.assign(steps=4 * rows["steps"]).to_csv(tmp_path / "runs/longer/rows.csv", index=False)
+    (tmp_path / "runs.csv").write_text("run,objective\nbce-seed0,first\nlonger,longer\n")
+    named = ["-p", "index", "runs.csv", "-p", "reference", "first"]
+    assert "in the rows of longer and" in analyse(root, tmp_path, *named).stderr
+    result = analyse(root, tmp_path, *named, "-p", "unequal", "steps")
+    assert result.returncode == 0, result.stderr[-3000:]
+    shown = pd.read_csv(tmp_path / "results/rows.csv")
+    assert shown.groupby("objective")["steps"].first().pipe(lambda steps: steps["longer"] == 4 * steps["first"])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("keep", "arguments", "says"),

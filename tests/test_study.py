@@ -47,6 +47,14 @@ def read(folder, text, rates=None):
     return read_study("made", rates)
 
 
+def test_objectives_of_unequal_length_are_unequal_on_purpose(folder):
+    text = "study: made\nannouncement: ''\nobjectives:\n  brief: {loss: bce, steps: 6}\n  long: {loss: bce, steps: 24}\n"
+    text += "seeds: [0]\nreference: brief\nparameters: {dataset: phantom, steps: 6, threads: 1}\n"
+    (part,) = read(folder, text).parts
+    assert {r.objective: r.parameters["steps"] for r in part.runs} == {"brief": 6, "long": 24}
+    assert part.analysis == {"reference": "brief", "unequal": "steps"}
+
+
 def test_a_part_asks_for_its_objectives_times_seeds_times_what_varies(folder):
     (folder / "rates.csv").write_text("part,objective,learning_rate\nsecond,bce,0.003\n")
     study = read(folder, TEXT, folder / "rates.csv")

@@ -211,6 +211,8 @@ def analysis_of(said: Mapping, objectives: Mapping, part: str) -> dict[str, Any]
         if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 <= margin < math.inf:
             raise Wrong(f"margin is {margin!r}; expected a number of at least 0, in the primary metric", "margin")
         analysis["margin"] = float(margin)
+    if any("steps" in own for own in objectives.values()):
+        analysis["unequal"] = "steps"  # on purpose, then
     trained = names_in((defaults() | said["parameters"])["classes"])
     for one in names_in(analysis.get("classes", trained[0])):
         if one not in trained:
