@@ -49,7 +49,8 @@ def read(folder, text, rates=None):
 
 def test_objectives_of_unequal_length_are_unequal_on_purpose(folder):
     text = "study: made\nannouncement: ''\nobjectives:\n"
-    text += "  brief: {loss: bce, steps: 6}\n  long: {loss: bce, steps: 24}\nseeds: [0]\nreference: brief\nparameters: {dataset: phantom, steps: 6, threads: 1}\n"
+    text += "  brief: {loss: bce, steps: 6}\n  long: {loss: bce, steps: 24}\n"
+    text += "seeds: [0]\nreference: brief\nparameters: {dataset: phantom, steps: 6, threads: 1}\n"
     (part,) = read(folder, text).parts
     assert {r.objective: r.parameters["steps"] for r in part.runs} == {"brief": 6, "long": 24}
     assert part.analysis == {"reference": "brief", "unequal": "steps"}
