@@ -184,6 +184,8 @@ def test_a_study_of_depths_gets_its_curve(root, whole, tmp_path):
     fits = pd.read_csv(tmp_path / "results/depth.csv")
     assert fits["peak"].tolist() == pytest.approx([3] * 4) and (tmp_path / "results/depth.png").is_file()
     assert len(pd.read_csv(tmp_path / "results/comparison.csv")) == 2, "compared at one depth alone"
+    assert "of the depths 2, 3, 4, levels and verdicts are at 2" in printed(tmp_path / "analysis.ipynb")
+    assert not (tmp_path / "results/explorer.json").exists(), "the explorer compares objectives alone"
 
 
 def test_an_unknown_primary_metric_is_named(root, whole):
