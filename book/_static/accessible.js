@@ -1,6 +1,14 @@
 /* Names and roles that the theme and Sphinx leave out, or give in other words than are read: what a triangle in the
-   contents opens, the search button, what folds a cell's code, the bibliography. */
+   contents opens, the search button, what folds a cell's code, the bibliography; and what scrolls sideways can be reached
+   by keyboard. */
 "use strict";
+
+function reachable() {
+  for (const box of document.querySelectorAll(".pst-scrollable-table-container")) {
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+  }
+}
 
 window.addEventListener("load", () => {
   for (const summary of document.querySelectorAll(".bd-sidenav summary, .bd-links summary")) {
@@ -11,4 +19,6 @@ window.addEventListener("load", () => {
     if (named.textContent.trim()) named.removeAttribute("aria-label");
   }
   for (const list of document.querySelectorAll(".citation-list")) list.removeAttribute("role"); // it holds links as well
+  reachable();
+  window.addEventListener("resize", reachable);
 });
