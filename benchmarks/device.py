@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
+from training import show
 
 from helpers import datasets, models, objectives, training
 
@@ -112,12 +113,6 @@ def measure(name: str, size: dict, images, repeats: int, compiled: bool, top: fl
         for what, ms in listed.items()
     ]
     return row, rows
-
-
-def show(rows: list[dict]) -> None:
-    print("  ".join(f"{column:>16}" for column in rows[0]))
-    for row in rows:
-        print("  ".join(f"{value!s:>16}" for value in row.values()), flush=True)
 
 
 def main() -> None:
