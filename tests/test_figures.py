@@ -91,6 +91,15 @@ def compared(table):
     return statistics.paired_differences(table, "iou_tuned"), statistics.compare(table, "iou_tuned")
 
 
+def through_training(names):
+    """Two runs of each objective at three moments, one ahead of the other by a half."""
+    rows = [
+        {"objective": o, "split": 0, "seed": seed, "run": f"{o}-{seed}", "step": step, "value": seed / 2 + k / 4}
+        for o in names for seed in (0, 1) for k, step in enumerate((10, 20, 30))
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 # --- style
 
 
@@ -241,7 +250,7 @@ def test_no_labels_overlap_however_many_objectives(count):
             for o in names for k in ("raw", "fitted") for s in range(2) for b in range(15)
         ]
     )  # fmt: skip
-    history = [{"step": 10, "IoU": 0.2}, {"step": 20, "IoU": 0.5}]
+    course = through_training(names)
     deep = pd.concat([table.assign(depth=d, iou_tuned=table["iou_tuned"] - 0.02 * (d - 3) ** 2) for d in (2, 3, 4)])
     made = {
         "differences": figures.differences(*compared(table), "IoU"),
@@ -251,7 +260,7 @@ def test_no_labels_overlap_however_many_objectives(count):
             statistics.pooled_reliability(bins, ("objective", "kind")),
             statistics.pooled_reliability(bins, ("objective", "kind", "seed")),
         ),
-        "curves": figures.curves({(o, 0): history for o in names}),
+        "curves": figures.curves(course, "validation IoU"),
         "depth": figures.depth_curve(*statistics.depth_curve(deep, "iou_tuned"), "depth", "iou_tuned", "IoU"),
     }
     for name, figure in made.items():
@@ -263,6 +272,18 @@ def test_the_check_for_overlapping_labels_can_fail():
     figure, axis = plt.subplots()
     axis.set_xticks([0.5, 0.51], ["one label", "another label"])
     assert overlapping(figure) == [("one label", "another label")]
+
+
+def test_curves_have_a_panel_for_each_objective_with_every_run_their_mean_and_the_first_objectives_mean():
+    course = through_training(["bce", "dice"])
+    course = course[~((course["run"] == "dice-1") & (course["step"] == 30))]  # killed before its last step
+    figure = figures.curves(course, "validation IoU")
+    first, second = ([line.get_ydata().tolist() for line in axis.lines] for axis in figure.axes)
+    assert first == [[0.0, 0.25, 0.5], [0.5, 0.75, 1.0], [0.25, 0.5, 0.75]]
+    assert second == [[0.0, 0.25, 0.5], [0.5, 0.75], [0.25, 0.5, 0.75], [0.25, 0.5]], "no mean of one run alone"
+    assert [axis.get_title() for axis in figure.axes] == ["bce", "dice"]
+    said = words.of_curves(course[course["objective"] == "bce"], "IoU")
+    assert "bce from 0.250 at step 10 to 0.750 at step 30" in said
 
 
 def test_cuts_side_by_side_join_the_same_run_and_say_where_there_is_none():

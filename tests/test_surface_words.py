@@ -19,6 +19,17 @@ def test_the_best_points_are_those_of_the_formulas():
     assert surfaces.best_points(example(), "random", 0).set_index("quantity").loc["bce", "best"] == pytest.approx(1)
 
 
+def test_every_point_of_every_plane_is_a_row_with_the_value_of_its_formula():
+    table = surfaces.grid_values(example())
+    assert len(table) == 2 * 3 * 21 * 21 and table.groupby(["plane", "step"]).ngroups == 6
+    first = table[(table["plane"] == "random") & (table["step"] == 1)]
+    x, y = first["x"], first["y"]
+    assert np.allclose(first["bce"], 1 + 4 * (x - 0.5) ** 2 + 2 * (y + 0.2) ** 2)
+    assert np.allclose(first["dice"], np.exp(3 * (x + y))) and np.allclose(first["IoU"], np.clip(1 - x**2 - y**2, 0, 1))
+    gone = table[table["bce"].isna()]
+    assert set(gone["plane"]) == {"pca"} and len(gone) == 3 * 36 and gone[["x", "y"]].min().min() >= 0.5
+
+
 def test_points_that_are_not_finite_are_never_the_best():
     made = example()
     plane = made.planes["pca"]

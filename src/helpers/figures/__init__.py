@@ -16,8 +16,8 @@ from helpers.figures.pictures import (
     panels,
     tiles,
 )
-from helpers.figures.plots import curves, profiles, shares, training_curve
-from helpers.figures.results import CUTS, comparison, cuts, depth_curve, differences, reliability
+from helpers.figures.plots import profiles, shares, training_curve
+from helpers.figures.results import CUTS, comparison, curves, cuts, depth_curve, differences, reliability
 from helpers.figures.style import CLASS_COLOURS, PALETTE, STYLES, TRIVIAL, colour, legend, legend_of, save, style
 
 __all__ = [

@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from helpers.figures.style import CLASS_COLOURS, PALETTE, bare, colour, legend_of, style
+from helpers.figures.style import CLASS_COLOURS, PALETTE, bare, colour
 
 
 def training_curve(history: Sequence[Mapping[str, float]], objective: str, metric: str = "IoU") -> Figure:
@@ -20,21 +20,6 @@ def training_curve(history: Sequence[Mapping[str, float]], objective: str, metri
     right.set(xlabel="step", ylabel=f"validation {metric}, natural cut", ylim=(0, 1))
     for axis in (left, right):
         bare(axis)
-    return figure
-
-
-def curves(histories: Mapping[tuple[str, int], Sequence[Mapping[str, float]]], metric: str = "IoU") -> Figure:
-    """A validation metric through training, a line for each run; keys start with objective and seed."""
-    figure, axis = plt.subplots(figsize=(6.5, 3.4), layout="constrained")
-    low = 0.0
-    for (objective, *_), history in histories.items():
-        tint, marker = style(objective)
-        steps, values = [e["step"] for e in history], [e[metric] for e in history]
-        low = min(low, *values)
-        axis.plot(steps, values, marker=marker, ms=3.5, lw=1, alpha=0.7, color=tint)
-    axis.set(xlabel="step", ylabel=f"validation {metric}, natural cut", ylim=(low, 1 if low >= 0 else None))
-    bare(axis)
-    legend_of(figure, dict.fromkeys(objective for objective, *_ in histories))
     return figure
 
 

@@ -51,7 +51,7 @@ def comparison(
             if len(own):
                 axis.hlines(own.mean(), x - 0.3, x + 0.3, color="black", lw=1.8, zorder=4)
             else:
-                axis.text(x, 0.03, "none", ha="center", fontsize=8, color="0.4", transform=axis.get_xaxis_transform())
+                _no_value(axis, x)
         used |= _trivial_lines(axis, (trivial or {}).get(title, {}))
         axis.set(title=title, xlim=(-0.6, len(order) - 0.4))
         _name_ticks(axis, order)
@@ -172,7 +172,7 @@ def cuts(values, metric_label: str, trivial: Mapping[str, float] | None = None) 
             if len(known):
                 axis.hlines(known.mean(), x - 0.3, x + 0.3, color="black", lw=1.8, zorder=4)
             else:
-                axis.text(x, 0.03, "none", ha="center", fontsize=8, color="0.4", transform=axis.get_xaxis_transform())
+                _no_value(axis, x)
         used |= _trivial_lines(axis, trivial or {})
         axis.set_title(objective, fontsize=10)
         axis.set_xlim(-0.6, len(there) - 0.4)
@@ -185,6 +185,53 @@ def cuts(values, metric_label: str, trivial: Mapping[str, float] | None = None) 
         axis.remove()
     handles = [_handle("one seed", "o", 5), _handle("mean over seeds", "_", 12, color="black"), *used.values()]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 3), frameon=False, fontsize=9)
+    return figure
+
+
+def curves(table, ylabel: str) -> Figure:
+    """A validation metric through training, a panel for each objective: thin lines are runs, the thick one their mean.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns objective, run, step and ``value``: one row for each run and moment. The mean is drawn where all runs of
+        the objective has a value. In every panel but the first, the first objective's mean is a grey line.
+    """
+    order = list(dict.fromkeys(table["objective"]))
+    means = {}
+    for objective, own in table.groupby("objective"):
+        at = own.pivot(index="step", columns="run", values="value")
+        means[objective] = at.mean(axis=1)[at.notna().all(axis=1)]
+    columns = min(len(order), 3 if len(order) in (3, 5, 6, 9) else 4)
+    rows = -(-len(order) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(2.6 * columns + 0.4, 2.2 * rows + 0.6), sharex=True, sharey=True, squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for position, (axis, objective) in enumerate(zip(axes.flat, order, strict=False)):
+        own, tint = table[table["objective"] == objective], style(objective)[0]
+        for _, run in own.groupby("run"):
+            axis.plot(run["step"], run["value"], color=tint, lw=0.7, alpha=0.45, zorder=2)
+        if position:
+            axis.plot(means[order[0]].index, means[order[0]], color="0.6", lw=1.4, ls="--", zorder=1)
+        axis.plot(means[objective].index, means[objective], color=tint, lw=2, zorder=3)
+        axis.set_title(objective, fontsize=10)
+        axis.set(ylim=(min(0, table["value"].min()), 1 if table["value"].min() >= 0 else None))
+        bare(axis)
+        if position >= len(order) - columns:  # the lowest of its column
+            axis.set_xlabel("step")
+            axis.tick_params(labelbottom=True)
+    for axis in list(axes.flat)[len(order) :]:
+        axis.remove()
+    for axis in axes[:, 0]:
+        axis.set_ylabel(ylabel)
+    handles = [
+        matplotlib.lines.Line2D([], [], color="0.3", lw=0.7, label="one run"),
+        matplotlib.lines.Line2D([], [], color="0.3", lw=2, label="mean over runs"),
+    ]
+    if len(order) > 1:
+        handles.append(matplotlib.lines.Line2D([], [], color="0.6", lw=1.4, ls="--", label=f"mean of {order[0]}"))
+    legend_of(figure, [], handles)
     return figure
 
 
@@ -274,6 +321,11 @@ def depth_curve(points, fits, x: str, metric: str, metric_label: str) -> Figure:
     fitted = matplotlib.lines.Line2D([], [], color="0.4", lw=1.6, label="line: quadratic fit")
     legend_of(figure, order, [fitted], columns=min(len(order) + 1, 5))
     return figure
+
+
+def _no_value(axis, x: float) -> None:
+    """A word where a column has no dot, above the lines of predictors that score next to nothing."""
+    axis.text(x, 0.1, "none", ha="center", fontsize=8, color="0.4", transform=axis.get_xaxis_transform())
 
 
 def _dots(axis, x, y, objective: str, *, size: float) -> None:

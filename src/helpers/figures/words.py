@@ -51,6 +51,18 @@ def of_cuts(values, metric_label: str) -> str:
     return f"Mean {metric_label} of the same outputs at different cuts. {'; '.join(parts)}."
 
 
+def of_curves(table, metric_label: str) -> str:
+    """For :func:`helpers.figures.curves`: each objective's mean at its first and its last moment."""
+    parts = []
+    for objective, rows in table.groupby("objective", sort=False):
+        means = rows.groupby("step")["value"].mean()
+        parts.append(
+            f"{objective} from {_number(means.iloc[0])} at step {means.index[0]} to {_number(means.iloc[-1])} at step "
+            f"{means.index[-1]}"
+        )
+    return f"{metric_label} through training, a panel for each objective, means over runs: {'; '.join(parts)}."
+
+
 def of_reliability(pooled) -> str:
     """For :func:`helpers.figures.reliability`: how far each curve is from the diagonal, weighted by voxels."""
     parts = []

@@ -17,7 +17,7 @@ from helpers.surfaces.planes import (
     random_directions,
     random_plane,
 )
-from helpers.surfaces.reading import best_points, sentences
+from helpers.surfaces.reading import best_points, grid_values, sentences
 from helpers.surfaces.runs import Run, load_run
 from helpers.surfaces.store import Surface, Surfaces, compute, read
 from helpers.surfaces.study import Member, read_index, rows_of, tabulate
@@ -42,6 +42,7 @@ __all__ = [
     "curvature",
     "filter_normalised",
     "fixed_batch",
+    "grid_values",
     "load_run",
     "path_plane",
     "principal_directions",

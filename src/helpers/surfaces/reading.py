@@ -46,6 +46,19 @@ def best_points(found: Surfaces, plane: str, moment: int = -1):
     return pd.DataFrame(rows)[columns]
 
 
+def grid_values(found: Surfaces):
+    """Every point of every plane: a DataFrame with plane, step, x, y, and a column for each quantity."""
+    import pandas as pd
+
+    tables = []
+    for name, surface in found.planes.items():
+        for m, step in enumerate(found.steps):
+            y, x = np.meshgrid(surface.y[m], surface.x[m], indexing="ij")
+            values = dict(zip(found.quantities, surface.values[m].reshape(len(found.quantities), -1), strict=True))
+            tables.append(pd.DataFrame({"plane": name, "step": step, "x": x.ravel(), "y": y.ravel(), **values}))
+    return pd.concat(tables, ignore_index=True)
+
+
 def sentences(found: Surfaces) -> dict[str, str]:
     """The surfaces in words, every number from them; one text for each of
 
