@@ -83,6 +83,28 @@ def test_every_glue_key_used_is_made(root, tiny_study):
     assert used > 50
 
 
+# Pictures of images: what they show are images and score maps, which no CSV holds.
+PICTURES = {"maps_confidence", "maps_loss", "map", "shapes_pictures", "neurons", "panels"}
+
+
+def test_every_figure_of_results_says_what_made_it_at_which_commit_and_offers_its_data(root):
+    seen = 0
+    shown = re.findall(r"(?:root|file): ((?:index|results/\S+))$", (root / "_toc.yml").read_text(), re.MULTILINE)
+    for page in (root / "book" / f"{name}.md" for name in shown):
+        figures = re.findall(r"^:::\{figure\} (\S+)\n(.*?)^:::$", page.read_text(), re.DOTALL | re.MULTILINE)
+        for picture, caption in figures:
+            seen += 1
+            where, name = f"{picture} on {page.name}", Path(picture).stem
+            made = re.search(r"\[the\s+(?:analysis\s+)?notebook\]\((\S+\.ipynb)\)", caption)
+            assert made, f"{where}: no link to its notebook"
+            assert f"{made[1]}::commit_of_analysis" in caption, f"{where}: no commit of that notebook"
+            assert f"<{picture.removesuffix('.png')}.svg>" in caption, f"{where}: no SVG"
+            assert name in PICTURES or ".csv>" in caption, f"{where}: no CSV of its data"
+            for offered in re.findall(r"<(\S+\.(?:csv|svg|png))>", caption):
+                assert (page.parent / offered).is_file(), f"{where}: {offered} is not there"
+    assert seen > 40
+
+
 def test_executed_notebooks_hold_no_paths_of_a_machine_and_no_errors(root):
     runs = sorted((root / "book" / "runs").glob("*.ipynb"))
     assert {p.stem for p in runs} >= {"targets-vnc", "targets-vnc-targets", "targets-vnc-run-bce", "interpret-vnc"}
