@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import explorer
+from helpers import explorer, statistics
 from helpers.inline import as_json, script
 
 
@@ -55,6 +55,19 @@ def test_values_left_out_of_the_means_are_counted_where_there_are_any():
     assert set(found) == {"a", "b"} and set(found["b"]) == {"voi"}, "where nothing is left out there is no entry"
 
 
+def test_where_values_are_left_out_differences_are_over_the_images_of_both():
+    rows = gaps()
+    own = rows[rows["class"] == "a"]
+    units = own[(own["split"] == 0) & (own["seed"] < 2)]  # the third seed of one objective is not there
+    expected = statistics.paired_differences(units, "voi").set_index("seed")["difference"]
+    found = explorer.explorer_data(rows, "made")["paired"]
+    assert set(found) == {"a"} and set(found["a"]) == {"voi"}, "kept only where it is not the difference of means"
+    *mine, gone = found["a"]["voi"]["an_objective_of_ones_own"]["bce"]
+    *other, also = found["a"]["voi"]["bce"]["an_objective_of_ones_own"]
+    assert mine == pytest.approx(expected.loc[[0, 1]].tolist(), rel=1e-5) and other == [-value for value in mine]
+    assert gone is None and also is None
+
+
 def test_the_published_counts_are_those_of_the_published_rows(root):
     some = 0
     for path in (root / "book/results").glob("*/*/explorer.json"):
@@ -65,6 +78,7 @@ def test_the_published_counts_are_those_of_the_published_rows(root):
                     own = rows.loc[(rows["class"] == name) & (rows["objective"] == objective), column]
                     assert (left, every) == (own.isna().sum(), len(own)), (path, name, column, objective)
                     some += left
+        assert part.get("paired", {}) == explorer.explorer_data(rows, part["title"])["paired"], path
     assert some
 
 
@@ -167,6 +181,10 @@ def test_images_that_are_left_out_are_counted_in_the_table_and_below_the_plot(br
     choose(browser, "metric", "voi")
     assert {row[0]: row[-1] for row in table(browser)} == {"bce": "2 of 4", "an_objective_of_ones_own": "0"}
     assert "where it is defined (2 of 10 images of runs are left out); lines" in browser.run(said)
+    pairs = rows[(rows["class"] == "a") & (rows["seed"] < 2)]
+    expected = statistics.paired_differences(pairs, "voi")["difference"].mean()
+    shown = next(row for row in table(browser) if row[0] == "an_objective_of_ones_own")
+    assert shown[5] == f"{expected:+#.4g}".replace("-", "−"), "over the images on which both are defined"
     browser.run("document.querySelector('button[data-key=undefined]').click()")
     assert [row[0] for row in table(browser)] == ["bce", "an_objective_of_ones_own"]
     choose(browser, "class", "b")

@@ -143,15 +143,47 @@ def test_bad_input_stops_the_notebook_with_a_clear_error_and_leaves_nothing(root
 def test_the_extend_pages_own_loss_runs_from_a_file_beside_the_notebook(root, tmp_path):
     page = (root / "book" / "extend.md").read_text()
     code = page.split("```python\n")[1].split("```")[0]
+    code = code.replace("epsilon=1.0", "epsilon=1.0, gamma=0.75")  # the notebook's own gamma is 2
     (tmp_path / "my_losses.py").write_text(code)
     call = [root / "notebooks/train.ipynb", "mine.ipynb", *TINY, "-p", "output", "mine"]
     result = papermill(tmp_path, *call, "-p", "loss", "my_losses:soft_iou")
     assert result.returncode == 0, result.stderr[-2000:]
     assert "my_losses:soft_iou" in (tmp_path / "mine" / "rows.csv").read_text()
+    options = json.loads((tmp_path / "mine" / "run.json").read_text())["options"]
+    assert options == {"epsilon": 1.0, "gamma": 0.75}, "its own defaults"
     assert "One minus the soft intersection over union" in printed(tmp_path / "mine.ipynb")
     (tmp_path / "my_losses.py").write_text(code.replace("epsilon=1.0", "epsilon=2.0"))
     changed = papermill(tmp_path, *call, "-p", "loss", "my_losses:soft_iou")
     assert "holds a run of other parameters (code: " in changed.stderr, "another loss is another run"
+
+
+def test_a_folder_is_named_by_its_last_part_and_is_what_is_in_it(root, tmp_path):
+    """Five images of 64 pixels a side; of the validation image the mask may be missing."""
+    rng = np.random.default_rng(0)
+    cells = tmp_path / "my data" / "cells"
+    for kind in ("images", "masks"):
+        (cells / kind).mkdir(parents=True)
+    for k in range(5):
+        mask = np.zeros((64, 64), np.uint8)
+        mask[20:44, 10 + 4 * k : 34 + 4 * k] = 255
+        Image.fromarray(mask).save(cells / "masks" / f"{k}.png")
+        Image.fromarray((mask // 2 + rng.integers(0, 60, mask.shape)).astype(np.uint8)).save(
+            cells / "images" / f"{k}.png"
+        )
+    (cells / "dataset.json").write_text('{"absent": "unknown"}')
+    call = [root / "notebooks/train.ipynb", "out.ipynb", *TINY, "-p", "reduce", "1", "-p", "classes", "foreground"]
+    call += ["-p", "dataset", "my data/cells/"]  # as a shell completes it
+    prepared = {"HELPERS_PREPARED": str(tmp_path / "prepared")}
+    result = papermill(tmp_path, *call, **prepared)
+    assert result.returncode == 0, result.stderr[-2000:]
+    (first,) = (tmp_path / "runs").glob("*/rows.csv")
+    assert first.parent.name.startswith("cells-bce-seed0-")
+    split = [line for line in printed(tmp_path / "out.ipynb").splitlines() if line.startswith("validation")][0]
+    validation = split.split()[1].split("/")[-1].removesuffix(".png")
+    (cells / "masks" / f"{validation}.png").unlink()
+    result = papermill(tmp_path, *call, **prepared)
+    assert "no validation image of my data/cells/ is annotated for foreground" in result.stderr, result.stderr[-1500:]
+    assert len(list((tmp_path / "runs").glob("*/rows.csv"))) == 1, "and nothing was trained"
 
 
 def test_a_class_that_is_nowhere_and_several_classes_go_through_to_the_figures(root, tmp_path):

@@ -104,8 +104,10 @@
       return part.objectives.filter((o) => !state.off.has(o.name)).map((objective) => {
         const mine = values[objective.name];
         const there = known(mine);
+        // Where some images have no value, the two means are over different ones: these differences are over those of both.
+        const paired = part.paired?.[state.class]?.[state.metric]?.[objective.name]?.[state.reference];
         const differences = objective.name === state.reference ? []
-          : mine.flatMap((v, i) => (v === null || against[i] === null ? [] : [v - against[i]]));
+          : known(paired ?? mine.map((v, i) => (v === null || against[i] === null ? null : v - against[i])));
         const { better } = this.metric;
         return {
           ...objective, values: mine, n: there.length, mean: mean(there),

@@ -3,9 +3,12 @@
 The scripts ``results_plot.js`` and ``results_explorer.js`` in ``book/_static`` draw them.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from helpers import statistics
 from helpers.figures.style import style
@@ -32,6 +35,8 @@ def explorer_data(rows, title: str, *, described: str = "") -> dict[str, Any]:
         ([split, seed] each), ``n_images`` of each class, and ``values[class][column][objective]``: means over images,
         one for each unit, null where there is none. ``undefined[class][column][objective]``, where any value is: how
         many values of images and runs are undefined and left out of the means, and of how many.
+        ``paired[class][column][objective][reference]``, where undefined values make it another than the difference of
+        the two means: for each unit the mean difference over the images on which both are defined, or null.
 
     Raises
     ------
@@ -69,7 +74,8 @@ def explorer_data(rows, title: str, *, described: str = "") -> dict[str, Any]:
             name: {m: {o: [value(name, m, o, unit) for unit in units] for o in objectives} for m in metrics}
             for name in classes
         },
-        "undefined": _undefined(rows, metrics),
+        "undefined": (undefined := _undefined(rows, metrics)),
+        "paired": _paired(rows, undefined, units),
     }
 
 
@@ -82,6 +88,25 @@ def _undefined(rows, metrics: Sequence[str]) -> dict[str, dict[str, dict[str, li
             counts = {o: [int(v.isna().sum()), len(v)] for o, v in values}
             if any(left for left, _ in counts.values()):
                 found.setdefault(name, {})[column] = counts
+    return found
+
+
+def _paired(rows, undefined: dict, units: Sequence[tuple[int, int]]) -> dict:
+    """``[class][column][objective][reference]`` -> differences of each unit, where those of means are not paired."""
+    found: dict = {}
+    for name, columns in undefined.items():
+        own = rows[rows["class"] == name]
+        for column in columns:
+            images = own.pivot_table(column, ["split", "seed", "image"], "objective", sort=False, dropna=False)
+            for objective, reference in itertools.permutations(images, 2):
+                pair = images[[objective, reference]]
+                if pair[objective].isna().equals(pair[reference].isna()):
+                    continue
+                means = [p.groupby(["split", "seed"]).mean().reindex(units) for p in (pair, pair.dropna())]
+                plain, both = (m[objective] - m[reference] for m in means)
+                if not np.allclose(plain, both, rtol=0, atol=1e-9, equal_nan=True):
+                    values = [_rounded(value) for value in both]
+                    found.setdefault(name, {}).setdefault(column, {}).setdefault(objective, {})[reference] = values
     return found
 
 

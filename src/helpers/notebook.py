@@ -63,16 +63,14 @@ def parameters(cells: Sequence[str], values: Mapping[str, Any]) -> SimpleNamespa
     TypeError
         A value of another type than declared.
     """
-    declared, given = {}, set()
+    declared, given = {}, injected(cells)
     for source in cells:
         try:
             body = ast.parse(source).body
         except SyntaxError:  # a cell with an IPython command
             continue
         if body and all(isinstance(node, ast.AnnAssign) for node in body):
-            declared, given = {node.target.id: ast.unparse(node.annotation) for node in body}, set()
-        elif source.startswith("# Parameters"):  # the cell that papermill injects
-            given = {t.id for node in body if isinstance(node, ast.Assign) for t in node.targets}
+            declared = {node.target.id: ast.unparse(node.annotation) for node in body}
     if not declared:  # nbval keeps no history of cells; it re-runs what was checked, and types can still be checked
         declared = {n: getattr(t, "__name__", t) for n, t in values.get("__annotations__", {}).items()}
     if not declared:
@@ -90,6 +88,16 @@ def parameters(cells: Sequence[str], values: Mapping[str, Any]) -> SimpleNamespa
             raise TypeError(f"{name} is {value!r}, of type {type(value).__name__}; expected {kind}")
         result[name] = value
     return SimpleNamespace(**result)
+
+
+def injected(cells: Sequence[str]) -> set[str]:
+    """The parameters that papermill was given, of the sources of the cells so far (IPython's ``In``)."""
+    given: set[str] = set()
+    for source in cells:
+        if source.startswith("# Parameters"):
+            nodes = ast.parse(source).body
+            given = {t.id for node in nodes if isinstance(node, ast.Assign) for t in node.targets}
+    return given
 
 
 def number(name: str, text: str, expected: str) -> float:
