@@ -1,10 +1,12 @@
 """How long a study still takes, from made durations: counted by hand."""
 
+import hashlib
+import json
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "workflow"))
-from plan import lines, stale
+from plan import lines, outdated, stale
 from study import Part, Run, Study
 
 from helpers.notebook import code_hash
@@ -33,6 +35,27 @@ def test_what_is_left_is_estimated_from_runs_of_the_same_kind():
     assert list(lines(study, durations | {"long": 300.0}, 2))[-1].startswith("4 to do; about 3 min on 2 cores")
     done = {run.id: 60.0 for run in (*bce, *dice, *long)}
     assert list(lines(study, done, 2))[-1] == "nothing to do but analyses and the book"
+
+
+def test_runs_of_another_version_of_the_code_are_to_do_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text("def loss(): pass\n")
+    own = code_hash("vnc") + "-" + hashlib.sha256(Path("own.py").read_bytes()).hexdigest()[:12]
+    made_with = {"new": code_hash("vnc"), "old": "0123abc", "mine": own, "edited": f"{code_hash('vnc')}-0123abc"}
+    losses = {"mine": "own:loss", "edited": "own:loss"}
+    runs = [made(id_, loss=losses.get(id_, "bce")) for id_ in (*made_with, "unread", "missing")]
+    for id_, code in made_with.items():
+        (tmp_path / id_).mkdir()
+        (tmp_path / id_ / "parameters.json").write_text(json.dumps({"code": code}))
+    study = Study("s", "", (Part("a", tuple(runs[:3]), tuple(runs[3:]), "vnc", "m"),), True)
+    durations = dict.fromkeys((*made_with, "unread"), 60.0)
+    assert (old := outdated(study, tmp_path, durations)) == {"old", "edited", "unread"}
+    assert list(lines(study, durations, 2, old)) == [
+        "a: 0 of 3 searches are there",
+        "a: 2 of 3 runs are there",
+        "4 to do, 3 of them again, as they are of another version of the code; about 2 min on 2 cores, analyses and "
+        "the book aside",
+    ]
 
 
 def test_published_rows_of_another_code_are_named(tmp_path):

@@ -211,6 +211,30 @@ def test_what_is_wrong_is_named_with_its_line(folder, old, new, says):
         read(folder, TEXT.replace(old, new, 1))
 
 
+LOSS = "def half(output, target, weight, *, gamma=1.0):\n    return output.mean() / 2\n"
+
+
+def test_a_loss_of_ones_own_takes_the_options_that_it_has(folder):
+    (folder / "my_losses.py").write_text(LOSS)
+    text = TEXT.replace("{loss: distance, unit: voxel}", '{loss: "my_losses:half", gamma: 3.0}')
+    (*_, run) = read(folder, text).parts[0].runs
+    assert run.parameters["loss"] == "my_losses:half" and run.parameters["gamma"] == 3.0
+
+
+@pytest.mark.parametrize(
+    ("said", "says"),
+    [
+        ('loss: "my_losses:other"', "line 7: loss is 'my_losses:other', but my_losses.py has no function 'other'; it"),
+        ("loss: nowhere:half", "line 7: loss is 'nowhere:half', but there is no nowhere.py in "),
+        ("loss: my_losses:half, alpha: 0.9", "line 7: alpha is set to 0.9, but my_losses:half has no such option"),
+    ],
+)
+def test_a_loss_of_ones_own_that_is_not_there_is_named_with_its_line(folder, said, says):
+    (folder / "my_losses.py").write_text(LOSS)
+    with pytest.raises(ValueError, match=f"studies/made.yml, {says}"):
+        read(folder, TEXT.replace("loss: distance, unit: voxel", said))
+
+
 @pytest.mark.parametrize("text", ["- a list\n", "", "study: made\nannouncement: ''\nparts: 3\n"])
 def test_files_that_are_no_study(folder, text):
     with pytest.raises(ValueError, match="holds|parts is 3"):

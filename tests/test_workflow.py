@@ -7,10 +7,12 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from conftest import snakemake
+from study import read_study
 
 from helpers import tables
 
@@ -88,6 +90,71 @@ def test_runs_that_two_studies_share_are_run_once(study):
     assert planned(folder, "--config", "study=other")["train"] == 2, "of four runs, those of seed 0 are there"
 
 
+LOSS = "def half(output, target, weight):\n    return output.mean() / 2\n"
+OWN = "{dataset: own_images, classes: foreground, steps: 6, patch: 8, threads: 1}"
+
+
+def put_image(path, grey):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pytest.importorskip("PIL.Image").fromarray(np.full((8, 8), grey, np.uint8)).save(path)
+
+
+@pytest.fixture
+def own(project_copy, tmp_path, monkeypatch):
+    """A study of a loss and of images of a reader's own, with a search: its files stand as if all had been run.
+
+    A function of nothing -> rules of the jobs that would run again.
+    """
+    monkeypatch.chdir(project_copy)
+    monkeypatch.setenv("HELPERS_PREPARED", str(tmp_path / "prepared"))
+    head = 'study: own_files\nannouncement: ""\nparts:\n'
+    part = "{{objectives: {{half: {{loss: 'own_losses:half'}}}}, reference: half, seeds: [0], parameters: {}{}}}"
+    text = head + f"  one: {part.format(OWN, ', notebooks: [download]')}\n  two: {part.format(OWN, ', search: {}')}\n"
+    made = {"studies/own_files.yml": text, "own_losses.py": LOSS}
+    for name, content in made.items():
+        (project_copy / name).write_text(content)
+    for i in range(2):
+        put_image(project_copy / f"own_images/images/{i}.png", 100 + i)
+        put_image(project_copy / f"own_images/masks/{i}.png", 255 * i)
+    every = [run.id for part in read_study("own_files").parts for run in (*part.runs, *part.searches)]
+    assert len(every) == 2
+    wanted = [f"build/runs/{id_}.ipynb" for id_ in every] + ["build/own_files/one/notebooks/download.ipynb"]
+    files = [f"build/runs/{id_}/{name}" for id_ in every for name in ("run.json", "history.json", "scores.npz")]
+    for name in (*wanted, *files, "build/data/own_images.ready"):
+        (project_copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (project_copy / name).touch()
+    (project_copy / "build/own_files/one/download").mkdir()
+    call = ("--config", "study=own_files", "stage=rates", "--")
+    touched = snakemake(project_copy, "--touch", "--forceall", *call, *wanted)
+    assert touched.returncode == 0, touched.stderr[-3000:]
+    yield lambda: planned(project_copy, *call, *wanted)
+    for name in made:
+        (project_copy / name).unlink()
+    for name in ("own_images", "build/own_files", *(f"build/runs/{id_}" for id_ in every)):
+        shutil.rmtree(project_copy / name)
+    for name in ("build/data/own_images.ready", *wanted[:2]):
+        (project_copy / name).unlink()
+
+
+def test_a_changed_loss_of_ones_own_is_trained_and_searched_for_again(own, project_copy):
+    assert own() == {}
+    with edited(project_copy / "own_losses.py", lambda source: source.replace("/ 2", "/ 3")):
+        again = own()
+    assert again.keys() - {"total"} == {"train"} and again["train"] == 2, "the run and the search"
+
+
+def test_a_changed_mask_of_ones_own_is_prepared_shown_and_trained_again(own, project_copy):
+    """Also where another study, or the search, has prepared the images by then."""
+    put_image(project_copy / "own_images/masks/0.png", 255)
+    again = own()
+    assert again.keys() - {"total"} == {"prepare", "train", "notebook"} and again["train"] == 2
+    call = ("--config", "study=own_files", "stage=rates", "--", "build/data/own_images.ready")
+    prepared = snakemake(project_copy, *call)
+    assert prepared.returncode == 0, prepared.stderr[-3000:]
+    again = own()
+    assert again.keys() - {"total"} == {"train", "notebook"} and again["train"] == 2
+
+
 @pytest.mark.slow
 def test_learning_rates_are_searched_for_first_shared_and_used(study):
     """Two parts: the second varies what the search leaves at one value."""
@@ -120,6 +187,9 @@ def test_learning_rates_are_searched_for_first_shared_and_used(study):
     book = folder / "build/searched/book/_build/html"
     assert (book / "results/searched.html").is_file() and (book / "runs/searched-two.html").is_file()
     assert (folder / "build/searched/pages/results/searched/rates.csv").is_file()
+    (folder / "studies/searched.yml").write_text(text + f"  three: {part.format(SMALL, '')}\n")
+    again = planned(folder, "--config", "study=searched", "stage=rates", "--", "rates")
+    assert again.keys() - {"total"} == {"rates"}, "a part that was added asks for searches that are there already"
 
 
 @pytest.mark.slow

@@ -145,9 +145,9 @@ def check_parameters(parameters: Mapping, part: str) -> None:
             hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if types[name] == "float" else ""
             raise Wrong(f"{name} is {value!r}, of type {kind}; expected {types[name]}{hint}", name)
     loss = parameters.get("loss")
-    if loss is None or ":" in loss:
+    if loss is None:
         return
-    if loss not in registry():
+    if ":" not in loss and loss not in registry():
         raise Wrong(f"objective {loss!r} of part {part}: expected one of {', '.join(registry())}", loss)
     try:
         objectives.choose_options(loss, {k: v for k, v in parameters.items() if k in objectives.OPTIONS})

@@ -1,15 +1,16 @@
 """What a study still has to do, and how long that takes: python workflow/plan.py STUDY [CORES]
 
 Run beside a study, it tells how far that is. Times are those of the executed notebooks that are there already, of the
-same kind where there are any (data set, objective, steps), with all that a run does beside training. Published results
-of another version of the training code are named as stale.
+same kind where there are any (data set, objective, steps), with all that a run does beside training. Runs of another
+version of the training code are to do again, and published results of another are named as stale.
 """
 
 import csv
+import hashlib
 import json
 import statistics
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 
 from study import Run, Study, read_study
@@ -23,11 +24,11 @@ def main(name: str, cores: int = 2) -> None:
     except ValueError as error:
         sys.exit(str(error))
     durations = {path.stem: seconds for path in sorted((BUILD / "runs").glob("*.ipynb")) if (seconds := took(path))}
-    print("\n".join(lines(study, durations, cores)))
+    print("\n".join(lines(study, durations, cores, outdated(study, BUILD / "runs", durations))))
     print("\n".join(stale(study, Path("book/results"))))
 
 
-def lines(study: Study, durations: dict[str, float], cores: int) -> Iterable[str]:
+def lines(study: Study, durations: dict[str, float], cores: int, old: Set[str] = frozenset()) -> Iterable[str]:
     """One line for each part, and the sum.
 
     Parameters
@@ -36,24 +37,48 @@ def lines(study: Study, durations: dict[str, float], cores: int) -> Iterable[str
         Seconds of every finished run, by its id.
     cores : int
         Runs side by side.
+    old : set, optional
+        Finished runs that are to do again.
     """
+    done = durations.keys() - old
     every = {run.id: run for part in study.parts for run in (*part.searches, *part.runs)}
     known = [(run, durations[id_]) for id_, run in every.items() if id_ in durations]
     for part in study.parts:
         for what, runs in (("searches", part.searches), ("runs", part.runs)):
             if asked := {run.id for run in runs}:
-                yield f"{part.name}: {len(asked & durations.keys())} of {len(asked)} {what} are there"
+                yield f"{part.name}: {len(asked & done)} of {len(asked)} {what} are there"
     if not study.searched:
         yield "the runs are known when the learning rates are found"
     asked = [run.id for part in study.parts for run in part.runs]
     if len(asked) > len(set(asked)):
         yield f"{len(asked) - len(set(asked))} runs are in several parts, and run once"
-    todo = [run for id_, run in every.items() if id_ not in durations]
+    todo = [run for id_, run in every.items() if id_ not in done]
+    again = f", {len(old)} of them again, as they are of another version of the code" if old else ""
     seconds = [expected(run, known) for run in todo]
     left = "how long that takes is known once the first of every kind is finished"
     if None not in seconds:
         left = f"about {sum(seconds) / cores / 60:.0f} min on {cores} cores, analyses and the book aside"
-    yield f"{len(todo)} to do; {left}" if todo else "nothing to do but analyses and the book"
+    yield f"{len(todo)} to do{again}; {left}" if todo else "nothing to do but analyses and the book"
+
+
+def outdated(study: Study, runs: Path, finished: Iterable[str]) -> set[str]:
+    """Those of a study's finished runs that another version of the training code made: Snakemake trains them again."""
+    every = {run.id: run for part in study.parts for run in (*part.searches, *part.runs)}
+    return {id_ for id_ in every.keys() & set(finished) if made_by(runs / id_) != version(every[id_])}
+
+
+def made_by(folder: Path) -> str | None:
+    """The code that a run recorded; None where it has left no record."""
+    path = folder / "parameters.json"
+    return json.loads(path.read_text()).get("code") if path.is_file() else None
+
+
+def version(run: Run) -> str:
+    """The code of a run as of now, as the training notebook records it: a loss of one's own is part of it."""
+    from helpers import notebook, objectives
+
+    code, own = notebook.code_hash(run.parameters["dataset"]), objectives.source_file(run.parameters["loss"])
+    return f"{code}-{hashlib.sha256(own.read_bytes()).hexdigest()[:12]}" if own else code
 
 
 def stale(study: Study, results: Path) -> Iterable[str]:
