@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 
+import numcodecs
 import numpy as np
 import pytest
 import torch
@@ -122,6 +124,136 @@ def test_options_that_make_no_sense_are_refused(ready):
     (ready / "run" / "decoding.json").unlink()
     refused(ready, "has no decoding.json with what was chosen on validation; give cut", FileNotFoundError)
     apply_run(ready / "run", ready / "in.zarr", ready / "out.zarr", cut="natural", instances="none", **QUIET)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('{"a": {"cut": 0.5, "seed_', r"decoding\.json is torn or is no JSON \(Unterminated string.*give cut"),
+        ("[1, 2]", r"decoding\.json holds a list; expected an object.*give cut"),
+        (
+            '{"a": {"cut": 0.5}}',
+            r"decoding\.json has None as seed_height_nm of class 'a'; expected a number: give seed_h",
+        ),
+        ('{"a": {"seed_height_nm": 5}}', r"decoding\.json has None as cut of class 'a'; expected a number: give cut"),
+        ('{"a": {"cut": 0.5, "seed_height_nm": "5 nm"}}', r"decoding\.json has '5 nm' as seed_height_nm of class 'a'"),
+        ('{"a": 0.5}', r"decoding\.json has None as cut of class 'a'"),
+    ],
+)
+def test_a_damaged_decoding_is_named(ready, content, says):
+    (ready / "run" / "decoding.json").write_text(content)
+    refused(ready, says)
+    apply_run(ready / "run", ready / "in.zarr", ready / "out.zarr", cut="natural", seed_height=5, **QUIET)
+
+
+def test_what_is_not_asked_of_a_decoding_may_lack(ready):
+    (ready / "run" / "decoding.json").write_text('{"a": {"cut": 0.5}}')
+    apply_run(ready / "run", ready / "in.zarr", ready / "one.zarr", instances="none", **QUIET)
+    (ready / "run" / "decoding.json").write_text('{"a": {"seed_height_nm": 5}}')
+    apply_run(ready / "run", ready / "in.zarr", ready / "two.zarr", cut=0.5, **QUIET)
+
+
+def test_damaged_parameters_are_named(ready):
+    (ready / "run" / "parameters.json").write_text('{"loss": "b')
+    refused(ready, r"parameters\.json is torn or is no JSON \(Unterminated string")
+
+
+@pytest.mark.parametrize("compressor", ["zstd", "gzip", "none"])
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("seen", ["when opened", "by a block"])
+def test_a_truncated_chunk_is_named_with_its_block(ready, monkeypatch, capsys, compressor, version, seen):
+    codecs = {
+        (2, "zstd"): numcodecs.Zstd(),
+        (2, "gzip"): numcodecs.GZip(),
+        (3, "zstd"): zarr.codecs.ZstdCodec(),
+        (3, "gzip"): zarr.codecs.GzipCodec(),
+    }
+    more = {"zarr_format": version, "compressors": codecs.get((version, compressor))}
+    zarr.create_array(ready / "bad.zarr", data=smooth((3, 24, 24)), chunks=(2, 16, 16), **more)
+    name = "bad.zarr/" + ("c/1/0/1" if version == 3 else "1.0.1")
+    file = ready / name
+    file.write_bytes(file.read_bytes()[:7])
+    place = "voxels 2:3, 0:16, 16:24"
+    if seen == "by a block":  # as of a volume so large that not every chunk is looked at
+        monkeypatch.setattr("helpers.volumes.look_over", lambda array: ("content", 255.0))
+        place = r"block \d+ \(voxels 2:3, 0:24, 0:24\)"
+    monkeypatch.chdir(ready)
+    assert main(["run", "bad.zarr", "out.zarr", "--spacing", "10,10,10", "--block", "1,24,24"]) == 1
+    said = capsys.readouterr().err
+    assert re.fullmatch(rf"helpers.apply: {re.escape(name)} cannot be read, in {place}: .+; restore it\n", said), said
+
+
+def test_a_truncated_shard_is_named(tmp_path):
+    data = smooth((8, 32, 32))
+    zarr.create_array(tmp_path / "bad.zarr", data=data, chunks=(4, 8, 8), shards=(8, 16, 16))
+    file = tmp_path / "bad.zarr" / "c" / "0" / "1" / "0"
+    file.write_bytes(file.read_bytes()[:-50])
+    with pytest.raises(ValueError, match=r"bad\.zarr/c/0/1/0 cannot be read, in voxels \d+:\d+, "):
+        open_volume(tmp_path / "bad.zarr", (10.0, 10.0, 10.0))
+
+
+def test_out_of_memory_is_no_damage(tmp_path, monkeypatch):
+    zarr.create_array(tmp_path / "in.zarr", data=smooth((3, 8, 8)))
+    volume = open_volume(tmp_path / "in.zarr", (10.0, 10.0, 10.0))
+
+    def full(self, box):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(zarr.Array, "__getitem__", full)
+    with pytest.raises(MemoryError, match="no room"):
+        volume.read((slice(0, 1),) * 3)
+
+
+def test_damaged_metadata_of_an_image_are_named(ready):
+    data = smooth((3, 24, 24))
+
+    def image(name, change):
+        group = zarr.open_group(make_volume(ready / name, data), mode="r+")
+        ome = group.attrs["ome"]
+        change(ome["multiscales"][0])
+        group.attrs["ome"] = ome
+        return name
+
+    broken = r"broken.*\.zarr has OME metadata that cannot be used \(.*\); expected multiscales with axes and d"
+    refused(ready, broken, source=image("broken1.zarr", lambda m: m.pop("datasets")))
+    refused(ready, broken, source=image("broken2.zarr", lambda m: m["datasets"][0].pop("path")))
+    refused(ready, broken, source=image("broken3.zarr", lambda m: m.update(datasets=7)))
+    refused(ready, broken, source=image("broken4.zarr", lambda m: m.update(axes=7)))
+    refused(ready, r"give it: --spacing", source="broken1.zarr/0")
+    apply_run(ready / "run", ready / "broken1.zarr" / "0", ready / "alone", spacing=(10.0,) * 3, **QUIET)
+    steps = "coordinateTransformations"
+    unscaled = r"\.zarr has coordinateTransformations that cannot be used \(.*\); expected scales of 3 numbers"
+    refused(ready, unscaled, source=image("four.zarr", lambda m: m["datasets"][0][steps][0].pop("scale")))
+    refused(ready, unscaled, source=image("five.zarr", lambda m: m["datasets"][0][steps][0].update(scale=[1, 2])))
+    refused(ready, unscaled, source=image("six.zarr", lambda m: m["datasets"][0].update({steps: [7]})))
+    gone = r"gone\.zarr has no array '7' that can be read \(.*\), though its metadata name it as resolution 0; rest"
+    refused(ready, gone, source=image("gone.zarr", lambda m: m["datasets"][0].update(path="7")))
+    make_volume(ready / "torn.zarr", data)
+    file = ready / "torn.zarr" / "0" / "zarr.json"
+    whole = file.read_text()
+    for content in (whole[:90], "[]", whole.replace('"shape"', '"form"')):
+        file.write_text(content)
+        refused(ready, r"torn\.zarr has no array '0' that can be read", source="torn.zarr")
+        refused(ready, r"torn\.zarr/0 is no Zarr array or group", FileNotFoundError, source="torn.zarr/0")
+    file.unlink()
+    zarr.create_group(ready / "torn.zarr" / "0")
+    refused(ready, r"torn\.zarr has no array '0' that can be read", source="torn.zarr")
+
+
+@pytest.mark.parametrize("device", ["mps", "meta", "xpu:0", "cuda:-1", "cpu:0", ""])
+def test_devices_that_the_package_does_not_know_are_refused(ready, capsys, monkeypatch, device):
+    monkeypatch.chdir(ready)
+    assert main(["run", "in.zarr", "out.zarr", "--device", device]) == 1
+    said = capsys.readouterr().err
+    assert said == f"helpers.apply: device is {device!r}; expected auto, cpu, cuda or cuda:N\n"
+    assert not (ready / "out.zarr").exists()
+
+
+def test_a_cuda_device_that_is_not_there_is_refused(ready, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for device in ("cuda:2", "cuda:256"):
+        refused(ready, f"'{device}', but torch sees 2 CUDA devices here: expected cuda:0 to cuda:1", device=device)
 
 
 def test_jobs_that_are_none_are_refused_before_anything_is_read(tmp_path):

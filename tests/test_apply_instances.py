@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 import zarr
 from made_volume import label_components, make_run, make_volume, smooth
 from scipy import ndimage
@@ -121,6 +122,71 @@ def test_the_networks_own_distance_seeds_the_instances(tmp_path, monkeypatch):
     assert len(seen) == 8
     for shape, distance, spacing in seen:
         assert shape == data.shape and spacing == (10.0,) * 3 and np.abs(distance - expected).max() < 1e-4
+
+
+def in_pixels(run, spacing):
+    """Make a run one of a training that knew no pixel size."""
+    path = run / "checkpoints" / "step-000007.pt"
+    state = torch.load(path, weights_only=True)
+    torch.save(state | {"task": state["task"] | {"unit": "pixel", "spacing": spacing}}, path)
+
+
+def test_a_run_trained_in_pixels_is_applied_in_pixels(tmp_path, capsys):
+    """Asked for alone; then distances and seed heights are in the training's pixels, nm in the output's metadata."""
+    network = make_run(tmp_path / "run", objective="hot_distance")
+    in_pixels(tmp_path / "run", [1.0, 2.0, 2.0])  # as of images reduced by 2
+    data = smooth((20, 20, 20))
+    make_volume(tmp_path / "in.zarr", data, (30.0, 10.0, 10.0))
+    call = (tmp_path / "run", tmp_path / "in.zarr", tmp_path / "out.zarr")
+    with pytest.raises(
+        ValueError, match=r"voxels of 30 x 10 x 10 nm, the training had pixels of no known size, .*any-sp"
+    ):
+        apply_run(*call)
+    assert not (tmp_path / "out.zarr").exists()
+    seen = []
+
+    def label(foreground, distance, spacing):
+        seen.append((distance, spacing))
+        return label_components(foreground, distance, spacing)
+
+    out = apply_run(*call, any_spacing=True, label=label)
+    assert (
+        "trained in pixels: distances and seed heights ({'a': 20.0}) are in pixels, not nm" in capsys.readouterr().out
+    )
+    raw = (data / 255).astype(np.float32)[None]
+    expected = objectives.get("hot_distance").decode_distance(inference.predict(network, raw), (1.0, 2.0, 2.0))
+    ((distance, spacing),) = seen
+    assert spacing == (1.0, 2.0, 2.0) and np.abs(distance - expected[0, 0].numpy()).max() < 1e-4
+    found = zarr.open_group(out, mode="r")
+    assert found.attrs["settings"]["seed_heights_pixel"] == {"a": 20.0}
+    assert "seed_heights_nm" not in found.attrs["settings"]
+    scale = found["instances/a"].attrs["ome"]["multiscales"][0]["datasets"][0]["coordinateTransformations"][0]["scale"]
+    assert scale == found.attrs["settings"]["spacing"] == [30.0, 10.0, 10.0]
+
+
+@pytest.mark.parametrize("mode", ["volume", "sections"])
+def test_seed_heights_in_pixels_part_objects_by_pixels(tmp_path, monkeypatch, mode):
+    """Of a 2-D network's volume a section counts as a pixel; the same objects as of a volume of 1 nm."""
+    make_run(tmp_path / "run", dims=2)
+    in_pixels(tmp_path / "run", [1.0, 1.0])
+    mask = blobs((8, 40, 40), 1, sigma=2.5, share=0.3)
+    monkeypatch.setattr(
+        "helpers.planning.Plan.decode_box", lambda self, box, where: (mask[box].astype(np.float32)[None], None)
+    )
+    options = {"instances": mode, "any_spacing": True, "seed_height": 1.0, "overlap": 40, "log": lambda line: None}
+    for boundaries in ((), ("a",)):
+        found = {}
+        for nm in (1.0, 30.0):
+            folder = tmp_path / f"{nm:g}{len(boundaries)}"
+            make_volume(folder / "in.zarr", smooth(mask.shape), (4 * nm, nm, nm))
+            out = apply_run(tmp_path / "run", folder / "in.zarr", folder / "out", boundaries=boundaries, **options)
+            found[nm] = zarr.open_group(out, mode="r")["instances/a/0"][:]
+        np.testing.assert_array_equal(found[1.0], found[30.0])
+        if not boundaries:
+            sections = [instances.instances(s, None, 1.0, (1.0, 1.0)) for s in mask]
+            whole = instances.instances(mask, None, 1.0, (1.0,) * 3)
+            expected = whole.max() if mode == "volume" else sum(s.max() for s in sections)
+            assert found[1.0].max() == expected > 5
 
 
 @pytest.mark.parametrize(("memory", "most"), [(600, 4), (0.7, 2), (0.3, 1)])

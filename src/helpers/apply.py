@@ -53,8 +53,11 @@ def apply_run(
         Blocks at once, in threads; 0: two for 2-D networks and one for 3-D ones. Memory grows with it.
     threads : int
         CPU threads in all; 0: as torch is set.
+    device : str
+        "auto", "cpu", "cuda" or "cuda:N".
     label : callable, optional
-        (foreground, distance_nm or None, spacing) -> integer labels, instead of :mod:`helpers.instances`.
+        (foreground, distance or None, spacing) -> integer labels, instead of :mod:`helpers.instances`; both in nm, or
+        in pixels where the run was trained on images without a pixel size.
     options
         As in :func:`helpers.planning.make_plan`: ``spacing``, ``reduce``, ``cut``, ``scores``, ``instances``, ...
 
@@ -113,12 +116,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add("--checkpoint", help="another checkpoint than the run's last")
     add("--spacing", type=_numbers, help="nm per voxel as stored, such as 18.4,18.4; where the metadata lack it")
-    add("--any-spacing", action="store_true", help="allow a spacing more than a factor 2 from the training's")
+    add(
+        "--any-spacing",
+        action="store_true",
+        help="allow a spacing more than a factor 2 from the training's, or a run trained in pixels (heights too)",
+    )
     add("--reduce", type=_whole, default=1, help="average N x N pixels in-plane first")
     add("--level", type=_whole, default=0, help="resolution of a multi-scale image")
     add("--white", type=_number, help="grey value that counts as 1, such as 4095; default: the largest of the type")
     add("--cut", type=_cut, default="tuned", help="tuned, natural, or a number (or one for each class: 0.4,0.5)")
-    add("--seed-height", type=_number, help="of instances, in nm; inf: connected components")
+    add(
+        "--seed-height",
+        type=_number,
+        help="of instances, in nm (of a run trained in pixels: in pixels); inf: connected components",
+    )
     add("--scores", default="float32", choices=("float32", "uint8", "none"), help="how scores are written")
     add("--instances", choices=("volume", "sections", "none"), help="default: sections of 2-D networks, else volume")
     add("--boundaries", type=lambda text: text.split(","), help="classes whose instances are what they leave")

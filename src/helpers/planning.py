@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +18,7 @@ from helpers.blocks import Box, Grid, grow, within
 from helpers.claims import settings_of
 from helpers.devices import choose_device
 from helpers.sizes import WINDOW, bytes_per_voxel, choose_block, chunk_of, multiple, window_voxels
-from helpers.trained import read_choices, read_trained
+from helpers.trained import Trained, read_choices, read_trained
 from helpers.volumes import Volume, open_volume
 
 # What a volume's answer depends on: a store is gone on with by the same code alone.
@@ -52,8 +53,11 @@ class Plan:
         See :mod:`helpers.inference`, :mod:`helpers.objectives` and :mod:`helpers.volumes`.
     classes, boundaries : tuple of str
         All classes, and those that are boundaries between objects.
+    spacing : tuple of float
+        Along the volume's axes, for distances and seed heights: the volume's in nm; of a run that was trained in
+        pixels, the training's.
     cuts, seed_heights : dict from class to float
-        Foreground is where the score is greater than the cut; nm.
+        Foreground is where the score is greater than the cut; nm, or pixels, as the spacing.
     scores, mode : str
         "float32", "uint8" or "none"; instances by "volume", "sections" or "none".
     grid, chunk, label_grid, label_chunk
@@ -72,6 +76,7 @@ class Plan:
     objective: objectives.Objective
     decoding: inference.Decoding
     volume: Volume
+    spacing: tuple[float, ...]
     classes: tuple[str, ...]
     boundaries: tuple[str, ...]
     cuts: Mapping[str, float]
@@ -138,7 +143,7 @@ class Plan:
         raw = np.moveaxis(raw, 0, 1) if lead else raw[None]
         wants = [self.objective.decode]
         if self.has_distance:
-            wants.append(partial(self.objective.decode_distance, spacing=self.volume.spacing[lead:]))
+            wants.append(partial(self.objective.decode_distance, spacing=self.spacing[lead:]))
         found = [np.empty((len(self.classes), *(s.stop - s.start for s in box)), np.float32) for _ in wants]
         for first in range(0, len(raw), self.batch):
             output = inference.run(network, np.ascontiguousarray(raw[first : first + self.batch]))[(..., *answer)]
@@ -169,10 +174,10 @@ class Plan:
     def label_window(self, name: str, mask: np.ndarray, distance: np.ndarray | None) -> np.ndarray:
         """Instances of one class in a window, section by section where the plan says so."""
         if self.mode != "sections" or mask.ndim == 2:
-            return self._label(name, mask, distance, self.volume.spacing)
+            return self._label(name, mask, distance, self.spacing)
         labels, count = np.zeros(mask.shape, np.int32), 0
         for z, section in enumerate(mask):
-            one = self._label(name, section, None if distance is None else distance[z], self.volume.spacing[1:])
+            one = self._label(name, section, None if distance is None else distance[z], self.spacing[1:])
             labels[z] = np.where(one > 0, one + count, 0)
             count += int(one.max(initial=0))
         return labels
@@ -192,8 +197,8 @@ class Plan:
         from scipy.ndimage import distance_transform_edt
 
         if self.mode == "sections" and ids.ndim == 3:
-            return np.stack([self._fill(section, self.volume.spacing[1:], distance_transform_edt) for section in ids])
-        return self._fill(ids, self.volume.spacing, distance_transform_edt)
+            return np.stack([self._fill(section, self.spacing[1:], distance_transform_edt) for section in ids])
+        return self._fill(ids, self.spacing, distance_transform_edt)
 
     def _fill(self, ids, spacing, transform):
         if ids.all() or not ids.any():
@@ -233,13 +238,17 @@ def make_plan(
     spacing : sequence of float, optional
         nm per voxel as stored, along the spatial axes, where the volume does not say it, or says it wrongly.
     any_spacing : bool
-        Allow a spacing that differs by more than a factor of 2 from the training's.
+        Allow a spacing that differs by more than a factor of 2 from the training's, or that cannot be compared with it
+        because the training knew no pixel size (unit "pixel" of the checkpoint's task). Then distances and seed
+        heights are in pixels as the training's were, sections that lie apart from a 2-D network count as one, and the
+        volume's nm are written to the output alone.
     reduce, level, white
         As in :func:`helpers.volumes.open_volume`.
     cut : str, float or sequence of float
         "tuned" (decoding.json), "natural" (the objective's own), or numbers, one for all classes or one each.
     seed_height : float, optional
-        nm, instead of decoding.json's; infinity: instances are connected components.
+        nm (pixels where the run was trained in pixels), instead of decoding.json's; infinity: instances are connected
+        components.
     scores : str
         "float32", "uint8" (the score's bounds are 0 and 255), or "none".
     instances : str, optional
@@ -253,6 +262,8 @@ def make_plan(
         Voxels, multiples of the network's divisor; by default what ``memory`` allows.
     memory : int
         MB that the network's layers may take, about; and then what is cut into instances at once.
+    device : str
+        "auto", "cpu", "cuda" or "cuda:N".
 
     Raises
     ------
@@ -264,7 +275,7 @@ def make_plan(
     if not 0 < memory < math.inf:
         raise ValueError(f"memory is {memory!r}; expected MB, more than 0")
     run, there = Path(run), settings_of(Path(output)) or {}
-    trained = read_trained(run, Path(checkpoint) if checkpoint else None, boundaries, choose_device(device))
+    trained = read_trained(run, Path(checkpoint) if checkpoint else None, boundaries, _device(device))
     network, objective, classes, task = trained.network, trained.objective, trained.classes, trained.task
     decoding = inference.probe(objective.decode, trained.channels, network.dims)
     volume = open_volume(
@@ -272,7 +283,7 @@ def make_plan(
     )
     if len(volume.axes) < network.dims:
         raise ValueError(f"{source} is a 2-D image; the network is 3-D and needs a volume (axes zyx)")
-    _check_spacing(volume, task["spacing"], network.dims, any_spacing)
+    measured = _spacing_of_distances(volume, trained, any_spacing)
     identity = {"content": volume.content, "shape": list(volume.array.shape), "type": str(volume.array.dtype)}
     if there.get("input", identity) != identity:
         raise FileExistsError(
@@ -323,7 +334,7 @@ def make_plan(
         "level": level,
         "white": volume.white,
         "cuts": cuts,
-        "seed_heights_nm": {c: "inf" if math.isinf(h) else h for c, h in heights.items()},
+        f"seed_heights_{trained.unit}": {c: "inf" if math.isinf(h) else h for c, h in heights.items()},
         "scores": scores,
         "instances": mode,
         "boundaries": list(trained.boundaries),
@@ -336,11 +347,14 @@ def make_plan(
     provenance |= {"run": run.name, "source": Path(source).name}
     log(f"{objective.name} of {', '.join(classes)}, step {trained.step}; cuts {cuts}")
     log(f"{volume.shape} voxels of {' x '.join(f'{s:g}' for s in volume.spacing)} nm; blocks of {tuple(block)}")
+    if trained.unit == "pixel":
+        log(f"{run} was trained in pixels: distances and seed heights ({heights or 'none'}) are in pixels, not nm")
     return Plan(
         network=network,
         objective=objective,
         decoding=decoding,
         volume=volume,
+        spacing=measured,
         classes=classes,
         boundaries=trained.boundaries,
         cuts=cuts,
@@ -366,13 +380,33 @@ def _window_voxels(block: Sequence[int], overlap: Sequence[int], shape: Sequence
     return math.prod(sides[1:] if sections else sides)
 
 
-def _check_spacing(volume: Volume, trained: Sequence[float], dims: int, any_spacing: bool) -> None:
-    mine, trained = volume.spacing[-dims:], tuple(trained)[-dims:]
-    ratios = [m / t for m, t in zip(mine, trained, strict=True)]
+def _device(name: str) -> torch.device:
+    """As :func:`helpers.devices.choose_device`, of the devices alone that this package runs on."""
+    if not (known := re.fullmatch("auto|cpu|cuda(?::([0-9]+))?", str(name))):
+        raise ValueError(f"device is {name!r}; expected auto, cpu, cuda or cuda:N")
+    device = choose_device(name)
+    if device.type == "cuda" and int(known[1] or 0) >= (there := torch.cuda.device_count()):  # torch takes 256 as 0
+        raise ValueError(
+            f"device is {name!r}, but torch sees {there} CUDA devices here: expected cuda:0 to cuda:{there - 1}"
+        )
+    return device
+
+
+def _spacing_of_distances(volume: Volume, trained: Trained, any_spacing: bool) -> tuple[float, ...]:
+    """Per axis of the volume, in the unit of the run's seed heights; ValueError where it is too far from the run's."""
+    dims = trained.network.dims
+    mine, theirs = volume.spacing[-dims:], tuple(trained.task["spacing"])[-dims:]
+    told = f"{volume.name} has voxels of {' x '.join(f'{m:g}' for m in mine)} nm, the training had "
+    if trained.unit == "pixel":
+        if not any_spacing:
+            raise ValueError(
+                f"{told}pixels of no known size, with which these cannot be compared: distances and seed heights of "
+                "this run are in pixels; --any-spacing goes on with pixels for both"
+            )
+        return (*(1.0,) * (len(volume.spacing) - dims), *map(float, theirs))
+    ratios = [m / t for m, t in zip(mine, theirs, strict=True)]
     if not any_spacing and not all(1 / FACTOR <= r <= FACTOR for r in ratios):
         fits = round(1 / ratios[-1])
         advice = f"--reduce {fits * volume.reduce} makes it fit, or " if fits > 1 else ""
-        raise ValueError(
-            f"{volume.name} has voxels of {' x '.join(f'{m:g}' for m in mine)} nm, the training had "
-            f"{' x '.join(f'{t:g}' for t in trained)} nm; {advice}--any-spacing goes on all the same"
-        )
+        raise ValueError(f"{told}{' x '.join(f'{t:g}' for t in theirs)} nm; {advice}--any-spacing goes on all the same")
+    return volume.spacing

@@ -1,6 +1,7 @@
 """What a finished run's folder says to whoever applies its network: checkpoint, objective, cuts and seed heights."""
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -45,6 +46,11 @@ class Trained:
     model: Mapping[str, Any]
 
     @property
+    def unit(self) -> str:
+        """Of the training's spacing, and so of distances and seed heights: "nm", or "pixel" where it knew no size."""
+        return self.task.get("unit", "nm")
+
+    @property
     def sha256(self) -> str:
         """Of the checkpoint's file."""
         with self.path.open("rb") as file:
@@ -69,7 +75,8 @@ def read_trained(run: Path, checkpoint: Path | None, boundaries: Sequence[str] |
     FileNotFoundError
         No checkpoint there.
     ValueError
-        A checkpoint that is damaged, of another objective, of other classes, or of a network that blocks would change.
+        A checkpoint that is damaged, of another objective, of other classes, or of a network that blocks would change;
+        a damaged parameters.json.
     """
     path = Path(checkpoint) if checkpoint else _last_checkpoint(run)
     network, account = inference.load_network(path, device)
@@ -102,7 +109,7 @@ def _objective(run: Path, path: Path, task: Mapping) -> objectives.Objective:
         raise ValueError(f"{path} does not say its {', '.join(missing)}: it was not written by the training notebook")
     record = run / "parameters.json"
     if record.is_file():
-        said = json.loads(record.read_text()).get("loss", task["objective"])
+        said = _read_object(record, "copy the run's folder again").get("loss", task["objective"])
         if said != task["objective"]:
             raise ValueError(f"{path} is a checkpoint of {task['objective']}; the run {run} is one of {said}")
     return objectives.get(task["objective"], **task["options"])
@@ -111,7 +118,7 @@ def _objective(run: Path, path: Path, task: Mapping) -> objectives.Objective:
 def read_choices(
     run: Path, trained: Trained, cut: str | float | Sequence[float], seed_height: float | None, instances: bool
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Each class's cut and, where instances are asked for, its seed height in nm.
+    """Each class's cut and, where instances are asked for, its seed height in the run's unit (nm, or pixels).
 
     Parameters
     ----------
@@ -120,34 +127,55 @@ def read_choices(
     cut : str, float or sequence of float
         "tuned" (as decoding.json has it), "natural" (the objective's own), or numbers, one for all classes or one each.
     seed_height : float, optional
-        nm, instead of decoding.json's.
+        In the run's unit, instead of decoding.json's.
     instances : bool
 
     Raises
     ------
     FileNotFoundError, ValueError
-        No decoding.json where it is needed, or a cut or a height that is no number; what to give instead.
+        No decoding.json where it is needed, or a damaged one, or a cut or a height that is no number; what to give
+        instead.
     """
     classes = trained.classes
-    chosen = _decoding_file(run, classes) if cut == "tuned" or (instances and seed_height is None) else {}
+    needed = ["cut"] * (cut == "tuned") + ["seed_height_nm"] * (instances and seed_height is None)
+    chosen = _decoding_file(run, classes, needed) if needed else {}
     cuts = _cuts(cut, trained.objective, classes, chosen)
     if not instances:
         return cuts, {}
-    return cuts, {c: _height(chosen[c]["seed_height_nm"] if seed_height is None else seed_height, c) for c in classes}
+    heights = {c: chosen[c]["seed_height_nm"] if seed_height is None else seed_height for c in classes}
+    return cuts, {c: _height(height, c, trained.unit) for c, height in heights.items()}
 
 
-def _decoding_file(run: Path, classes: Sequence[str]) -> dict[str, dict]:
+GIVE = {"cut": "cut (natural, or numbers)", "seed_height_nm": "seed_height"}  # instead of what decoding.json says
+
+
+def _decoding_file(run: Path, classes: Sequence[str], needed: Sequence[str]) -> dict[str, dict]:
     path = run / "decoding.json"
     if not path.is_file():
         raise FileNotFoundError(
             f"{run} has no decoding.json with what was chosen on validation; give cut (natural, or numbers) and "
-            "seed_height in nm (or instances none)"
+            "seed_height (or instances none)"
         )
-    chosen = json.loads(path.read_text())
+    chosen = _read_object(path, f"give {' and '.join(GIVE[key] for key in needed)} instead")
     missing = [name for name in classes if name not in chosen]
     if missing:
         raise ValueError(f"{path} has nothing for class {missing[0]!r}; it has {', '.join(chosen)}")
+    for name, key in itertools.product(classes, needed):
+        value = chosen[name].get(key) if isinstance(chosen[name], dict) else None
+        if not isinstance(value, (int, float)):
+            raise ValueError(f"{path} has {value!r} as {key} of class {name!r}; expected a number: give {GIVE[key]}")
     return chosen
+
+
+def _read_object(path: Path, advice: str) -> dict[str, Any]:
+    """A JSON object; ValueError, with the file and what to do, where it is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is torn or is no JSON ({error}); {advice}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} holds a {type(found).__name__}; expected an object: {advice}")
+    return found
 
 
 def _cuts(cut, objective, classes, chosen) -> dict[str, float]:
@@ -169,8 +197,9 @@ def _cuts(cut, objective, classes, chosen) -> dict[str, float]:
     return dict(zip(classes, map(float, values), strict=True))
 
 
-def _height(value, name: str) -> float:
+def _height(value, name: str, unit: str) -> float:
     height = float("nan") if value is None else float(value)
     if not height >= 0:
-        raise ValueError(f"seed height of {name} is {value!r}; expected nm, 0 to inf: give seed_height")
+        expected = "pixels" if unit == "pixel" else "nm"
+        raise ValueError(f"seed height of {name} is {value!r}; expected {expected}, 0 to inf: give seed_height")
     return height

@@ -1,6 +1,7 @@
 """Zarr volumes of any origin: found with their spacing, read as grey in [0, 1]; results written as OME-NGFF 0.5."""
 
 import hashlib
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from helpers.blocks import Box, Grid
 UNITS = {"angstrom": 0.1, "nanometer": 1.0, "micrometer": 1e3, "millimeter": 1e6}
 DIM = 1 / 8  # of white: 16-bit images that are no brighter have fewer bits, as `helpers.datasets.folder` takes it
 LOOKED_AT, READ, NOT_BLANK = 2**28, 256, 64  # bytes, chunks and chunks with contents that `look_over` reads, at most
+# what zarr raises for what is not there, is no Zarr, or has damaged metadata
+_NOT_ZARR = (FileNotFoundError, NotADirectoryError, AttributeError, KeyError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -66,12 +69,13 @@ class Volume:
         Raises
         ------
         ValueError
-            NaN, infinity or a number outside [0, white], with ``where`` and the first such voxel.
+            NaN, infinity or a number outside [0, white], with ``where`` and the first such voxel; a chunk that cannot
+            be read, with its file.
         """
         n = self.reduce
         native = (*box[:-2], *(slice(s.start * n, s.stop * n) for s in box[-2:]))
         several = self.array.ndim > self.lead + len(box)
-        values = np.asarray(self.array[(*(0,) * self.lead, *(slice(None),) * several, *native)])
+        values = _stored(self.array, (*(0,) * self.lead, *(slice(None),) * several, *native), where)
         values = values if several else values[None]
         if self.white != _largest(values.dtype) or values.dtype.kind == "f":
             self._check(values, box, where)
@@ -126,17 +130,18 @@ def open_volume(
     FileNotFoundError
         No Zarr there.
     ValueError
-        No spacing; 16 bits of which no more than an eighth seems to be used, without `white`; or axes, type, channels
-        or sizes that cannot be used. The message says what was found.
+        No spacing; 16 bits of which no more than an eighth seems to be used, without `white`; axes, type, channels or
+        sizes that cannot be used; or damage: metadata that lack something, an array that is not there, a chunk that
+        cannot be read. The message names the file and says what was found.
     """
     import zarr
 
     try:
         node = zarr.open(str(path), mode="r")
-    except (FileNotFoundError, ValueError, KeyError, NotADirectoryError) as error:
+    except _NOT_ZARR as error:
         raise FileNotFoundError(f"{path} is no Zarr array or group ({error})") from error
     image, key = (node, None) if isinstance(node, zarr.Group) else _image_of(Path(path))
-    metadata = _multiscale(image) if image is not None else None
+    metadata = _multiscale(image, path) if image is not None else None
     if isinstance(node, zarr.Group):
         if metadata is None:
             inside = ", ".join(sorted(name for name, _ in node.members())) or "nothing"
@@ -144,7 +149,7 @@ def open_volume(
         if not 0 <= level < len(metadata["datasets"]):
             raise ValueError(f"level is {level}; {path} has {len(metadata['datasets'])} resolutions, from 0")
         key = metadata["datasets"][level]["path"]
-        node = node[key]
+        node = _resolution(node, key, path, level)
     elif level:
         raise ValueError(f"level is {level}, but {path} is one array; a level is one of the resolutions of an image")
     axes, found = ("zyx"[-node.ndim :], None) if metadata is None else _axes_and_scale(path, metadata, key)
@@ -166,6 +171,11 @@ def look_over(array) -> tuple[str, float]:
     Parameters
     ----------
     array : zarr.Array
+
+    Raises
+    ------
+    ValueError
+        One of those chunks cannot be read; the message names its file.
     """
     grid = Grid(array.shape, array.chunks)
     digest, brightest, read, filled = hashlib.sha256(f"{array.shape} {array.dtype}".encode()), 0.0, 0, 0
@@ -173,7 +183,8 @@ def look_over(array) -> tuple[str, float]:
     while math.gcd(step, len(grid)) > 1:
         step += 1
     for k in range(min(len(grid), READ)):
-        values = np.ascontiguousarray(array[grid.box((len(grid) // 2 + k * step) % len(grid))])
+        box = grid.box((len(grid) // 2 + k * step) % len(grid))
+        values = np.ascontiguousarray(_stored(array, box, f"voxels {', '.join(f'{s.start}:{s.stop}' for s in box)}"))
         digest.update(values)
         brightest, read = max(brightest, float(values.max())), read + values.nbytes
         filled += bool((values != values.flat[0]).any())
@@ -182,11 +193,61 @@ def look_over(array) -> tuple[str, float]:
     return digest.hexdigest()[:12], brightest
 
 
-def _multiscale(group) -> dict | None:
-    """The first multiscale image of a group, whichever version its metadata are of."""
+def _stored(array, box: tuple, where: str) -> np.ndarray:
+    """What is stored in a box (an index or a slice for each axis); ValueError, with the file, where it is damaged."""
+    try:
+        return np.asarray(array[box])
+    except MemoryError:
+        raise
+    except Exception as error:  # each codec has errors of its own
+        file = str(array.store_path).removeprefix("file://") + _broken_chunk(array, box)
+        raise ValueError(f"{file} cannot be read, in {where or 'the box read'}: {error!r}; restore it") from error
+
+
+def _broken_chunk(array, box: tuple) -> str:
+    """By which path below the array's the first chunk of a box lies that cannot be read; "" where all can."""
+    spans = [range(n)[s] if isinstance(s, slice) else range(s, s + 1) for s, n in zip(box, array.shape, strict=True)]
+    sizes, files = array.chunks, array.shards or array.chunks
+    for corner in itertools.product(*(range(r.start // n, -(-r.stop // n)) for r, n in zip(spans, sizes, strict=True))):
+        try:
+            array[tuple(slice(k * n, k * n + n) for k, n in zip(corner, sizes, strict=True))]
+        except Exception:
+            place = tuple(k * n // m for k, n, m in zip(corner, sizes, files, strict=True))
+            return f"/{array.metadata.encode_chunk_key(place)}"
+    return ""
+
+
+def _resolution(group, key: str, path, level: int):
+    """The array that an image's metadata name as a resolution; ValueError where it is not there."""
+    import zarr
+
+    try:
+        node = group[key]
+        problem = "" if isinstance(node, zarr.Array) else "it is a group"
+    except _NOT_ZARR as error:
+        problem = repr(error)
+    if problem:
+        raise ValueError(
+            f"{path} has no array {key!r} that can be read ({problem}), though its metadata name it as resolution "
+            f"{level}; restore it, or choose another level"
+        )
+    return node
+
+
+def _multiscale(group, path) -> dict | None:
+    """The first multiscale image of a group, of either version of its metadata; ValueError where they lack paths."""
     attributes = dict(group.attrs)
-    found = attributes.get("ome", attributes).get("multiscales")
-    return None if not found else found[0] | {"where": group}
+    try:
+        found = attributes.get("ome", attributes).get("multiscales")
+        if not found:
+            return None
+        datasets = [one | {"path": str(one["path"])} for one in found[0]["datasets"]]
+        return found[0] | {"datasets": datasets, "axes": list(found[0].get("axes", ()))}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} has OME metadata that cannot be used ({error!r}); expected multiscales with axes and datasets, "
+            "each with a path: repair them, or give one of its arrays, and --spacing"
+        ) from error
 
 
 def _image_of(path: Path):
@@ -196,16 +257,17 @@ def _image_of(path: Path):
     for parent in list(path.absolute().parents)[:3]:
         try:
             group = zarr.open_group(str(parent), mode="r")
-        except (FileNotFoundError, ValueError, KeyError):
+            metadata = _multiscale(group, parent)
+        except _NOT_ZARR:
             continue
         key = path.absolute().relative_to(parent).as_posix()
-        if (metadata := _multiscale(group)) and key in [d["path"] for d in metadata["datasets"]]:
+        if metadata and key in [d["path"] for d in metadata["datasets"]]:
             return group, key
     return None, None
 
 
 def _axes_and_scale(path, metadata: dict, key: str) -> tuple[str, tuple[float, ...] | None]:
-    axes = [a if isinstance(a, dict) else {"name": a} for a in metadata.get("axes", ())]
+    axes = [a if isinstance(a, dict) else {"name": a} for a in metadata["axes"]]
     names = "".join(str(a.get("name")) for a in axes)
     if names not in ("yx", "zyx", "cyx", "czyx", "tyx", "tzyx", "tcyx", "tczyx"):
         raise ValueError(
@@ -213,11 +275,15 @@ def _axes_and_scale(path, metadata: dict, key: str) -> tuple[str, tuple[float, .
         )
     spatial = names.lstrip("tc")
     entry = next(d for d in metadata["datasets"] if d["path"] == key)
-    scale = np.ones(len(axes))
-    steps = [*entry.get("coordinateTransformations", ()), *metadata.get("coordinateTransformations", ())]
-    scales = [step["scale"] for step in steps if step.get("type") == "scale"]
-    for one in scales:
-        scale = scale * np.asarray(one, float)
+    try:
+        steps = [*entry.get("coordinateTransformations", ()), *metadata.get("coordinateTransformations", ())]
+        scales = [np.asarray(step["scale"], float) for step in steps if step.get("type") == "scale"]
+        scale = np.stack([np.ones(len(axes)), *scales]).prod(0)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} has coordinateTransformations that cannot be used ({error!r}); expected scales of {len(axes)} "
+            "numbers: repair them"
+        ) from error
     units = [a.get("unit") for a in axes[-len(spatial) :]]
     unknown = [unit for unit in units if unit is not None and unit not in UNITS]
     if unknown:
