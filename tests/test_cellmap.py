@@ -172,6 +172,12 @@ def test_crops_stay_apart_in_every_split(published, folders):
     assert raw.shape == (1, 5, 6) and masks.shape == annotated.shape == (3, 5, 6) and spacing == (12.0, 12.0)
 
 
+def test_what_decides_its_splits_is_in_its_code():
+    assert cellmap.split_names.__module__ == "helpers.datasets.mitolab"
+    assert {"datasets/cellmap", "datasets/mitolab"} <= set(datasets.code("cellmap"))
+    assert set(datasets.code("mitolab")) <= set(datasets.code("cellmap"))
+
+
 def test_broken_downloads_and_listings_recover(published, folders):
     files, raw = published
     with serve(files) as server:

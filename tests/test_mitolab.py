@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from servers import serve, serve_ftp
+from servers import serve
 
 from helpers import datasets
 from helpers.datasets import cem1500k, mitolab, store, transfer
@@ -171,12 +171,16 @@ def test_reduce_that_does_not_divide_trims(folders):
     assert shapes == {(1, 10, 10), (1, 8, 13), (1, 5, 5), (1, 6, 6)}
 
 
-def test_ftp_where_https_fails(folders, tmp_path):
-    (tmp_path / "area").mkdir()
-    (tmp_path / "area" / mitolab.ARCHIVE).write_bytes(published(images()))
-    with serve({}) as server, serve_ftp(tmp_path / "area", break_after=[9000]) as (url, _):
-        mitolab.prepare(False, urls=(server.url, url), delay=0.01)
-    assert (folders[0] / mitolab.ARCHIVE).read_bytes() == (tmp_path / "area" / mitolab.ARCHIVE).read_bytes()
+@pytest.mark.parametrize("source", [mitolab, cem1500k])
+def test_archives_without_a_published_hash_come_over_https_alone(source):
+    assert source.URLS and all(url.startswith("https://") for url in source.URLS)
+    assert source.prepare.__kwdefaults__["urls"] == source.URLS
+
+
+def test_another_address_where_one_fails(folders):
+    with serve({}) as empty, serve({mitolab.ARCHIVE: published(images())}) as server:
+        mitolab.prepare(False, urls=(empty.url, server.url), delay=0.01)
+        assert (folders[0] / mitolab.ARCHIVE).read_bytes() == server.files[mitolab.ARCHIVE]
 
 
 @pytest.mark.parametrize(
@@ -212,8 +216,8 @@ def test_bad_pixel_size(folders, size):
 
 
 def test_no_network(folders):
-    with pytest.raises(ConnectionError, match="http://127.0.0.1:9/.*; ftp://127.0.0.1:9/.*HELPERS_DATA"):
-        mitolab.prepare(False, urls=("http://127.0.0.1:9", "ftp://127.0.0.1:9"), tries=1)
+    with pytest.raises(ConnectionError, match="http://127.0.0.1:9/.*; http://127.0.0.1:8/.*HELPERS_DATA"):
+        mitolab.prepare(False, urls=("http://127.0.0.1:9", "http://127.0.0.1:8"), tries=1)
 
 
 PREPARE = """

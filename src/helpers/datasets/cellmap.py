@@ -23,6 +23,7 @@ from helpers.datasets.mitolab import split_names, written_hashes
 from helpers.datasets.s3 import list_objects
 
 BUCKET = "https://janelia-cosem-datasets.s3.amazonaws.com"
+CODE = ("datasets/cellmap", "datasets/mitolab")  # what decides its images and splits, for `helpers.datasets.code`
 CROPS = tuple(f"jrc_hela-2/crop{number}" for number in (1, 3, 4, 9, 113, 155))
 CLASSES = ("mito", "er", "nuc", "pm", "ves", "endo", "lyso", "ld", "golgi", "ecs")
 PARAMETERS = {"crops": "", "classes": ""}

@@ -11,8 +11,8 @@ from helpers.datasets.hashes import first_seen
 from helpers.datasets.transfer import amount, remote_size, require_room
 
 ARCHIVE = "cem1.5m.zip"
-AREA = "ftp.ebi.ac.uk/empiar/world_availability/11035/data"
-URLS = (f"https://{AREA}", f"ftp://{AREA}")
+# HTTPS alone: the archive has no published hash to hold it to, so that its server must be known for what it is
+URLS = ("https://ftp.ebi.ac.uk/empiar/world_availability/11035/data",)
 PARAMETERS = {"confirm": False}
 IMAGES = "about 1.5 million images"
 

@@ -21,8 +21,8 @@ from helpers.datasets.hashes import first_seen
 from helpers.datasets.transfer import require_room
 
 ARCHIVE = "cem_mitolab.zip"
-AREA = "ftp.ebi.ac.uk/empiar/world_availability/11037/data"
-URLS = (f"https://{AREA}", f"ftp://{AREA}")
+# HTTPS alone: the archive has no published hash to hold it to, so that its server must be known for what it is
+URLS = ("https://ftp.ebi.ac.uk/empiar/world_availability/11037/data",)
 CLASSES = ("mitochondria",)
 PIXEL_SIZE = 8.0  # nm, nominal
 PARAMETERS = {"pixel_size": 0.0, "by": "volume"}
