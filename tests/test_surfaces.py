@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import zarr
 from torch import nn
 
 from helpers import datasets, models, objectives, pixel_view, surface_viewer, surfaces, training
@@ -421,6 +422,26 @@ def test_it_goes_on_where_it_stopped_and_parts_fill_one_store(run_folder, finish
     np.testing.assert_allclose(parts.eigenvalues, whole.eigenvalues, rtol=1e-3)
     with pytest.raises(FileExistsError, match="holds other surfaces"):
         surfaces.compute(run_folder, path, surfaces.Plan(**SMALL, seed=3), log=lambda line: None)
+
+
+def test_a_store_of_other_code_is_refused(run_folder, finished, tmp_path, monkeypatch):
+    plan, quiet = surfaces.Plan(**SMALL), {"log": lambda line: None}
+    half = tmp_path / "half.zarr"
+    assert surfaces.compute(run_folder, half, plan, part=(0, 34), **quiet) is None
+    assert surfaces.compute(run_folder, finished, plan, **quiet) == finished
+    hashed, other = [], {"code": "0123456789ab"}
+    monkeypatch.setattr("helpers.surfaces.store.modules_hash", lambda names: hashed.append(names) or other["code"])
+    for path in (finished, half):
+        with pytest.raises(FileExistsError, match=r"holds other surfaces \(code: '\w{12}' there, '0123456789ab' now\)"):
+            surfaces.compute(run_folder, path, plan, **quiet)
+    made_by = {"losses", "objectives", "targets", "metrics", "models", "crops", "surfaces/planes", "surfaces/work"}
+    assert made_by | set(datasets.code("phantom")) <= set(hashed[0])
+    before = shutil.copytree(finished, tmp_path / "before.zarr")  # as stores were that did not say their code
+    group = zarr.open_group(before, mode="r+")
+    group.attrs.put({key: value for key, value in group.attrs.items() if key != "code"})
+    with pytest.raises(FileExistsError, match=r"holds other surfaces \(code: None there, "):
+        surfaces.compute(run_folder, before, plan, **quiet)
+    assert surfaces.read(before).steps == surfaces.read(finished).steps
 
 
 def test_processes_compute_the_same(run_folder, finished, tmp_path):

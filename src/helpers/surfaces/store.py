@@ -22,10 +22,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from helpers import datasets
+from helpers.notebook import modules_hash
 from helpers.surfaces import batches
 from helpers.surfaces.work import Plan, Task, Work
 
 FORMAT = 1
+# What makes the numbers, beside what reads the run's data set. A store of another version of these is refused.
+CODE = (
+    *("augment", "checkpoints", "crops", "losses", "metrics", "models", "objectives", "postprocess", "targets"),
+    *("surfaces/batches", "surfaces/curvature", "surfaces/planes", "surfaces/runs", "surfaces/work"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +115,8 @@ def compute(
     Raises
     ------
     FileExistsError
-        The output, finished or not, is of another run, another plan or another version of the package.
+        The output, finished or not, is of another run, another plan or another version of the package (of the modules
+        that make its numbers, `CODE` and the data set's; a store that does not say its version is of another).
     FileNotFoundError, ValueError
         As :func:`helpers.surfaces.load_run`, :func:`fixed_batch`, :func:`choose_losses` and the planes.
     """
@@ -188,6 +196,7 @@ def _about(work: Work) -> dict[str, Any]:
         digest.update(weights.numpy().tobytes())
     about = {
         "format": FORMAT,
+        "code": modules_hash(CODE + datasets.code(work.run.dataset)),
         "plan": asdict(work.plan),
         "quantities": work.batch.quantities,
         "steps": [work.run.steps[m] for m in work.moments],
