@@ -181,6 +181,23 @@ def test_boundaries_are_judged_by_what_they_part_at_native_pixels(discs):
     assert row["voi_merge"] > 0.3 > row["voi_split"]
 
 
+def test_native_boundaries_are_cut_to_what_the_reduction_kept():
+    """33 pixels a side, reduced by 2: the reduced image has 16, and the 33rd row and column are of no one."""
+    fine = np.zeros((1, 33, 33), bool)
+    fine[:, 16:18] = True
+    known = np.ones_like(fine)
+    native = SimpleNamespace(name="i", masks=fine, known=known, spacing=(10.0, 10.0))
+    coarse = fine[:, :32:2, :32:2]
+    image = SimpleNamespace(name="i", masks=coarse, known=known[:, :16, :16], spacing=(20.0, 20.0))
+    t = judging._truth(image, ("lines",), ("lines",), native, 2)
+    assert t.objects[0].shape == (32, 32) and t.known[0].shape == (32, 32) and t.objects[0].max() == 2
+    truth = judging.Ground(("lines",), ("lines",), (t,), (t,), "test")
+    scores = [np.where(coarse, 0.9, 0.1)]
+    readings = judging.choose(truth, SCALE, scores, None)
+    (row,), _ = judging.rows(truth, SCALE, readings, scores, None, **RUN)
+    assert row["n_true"] == row["n_matched"] == 2
+
+
 def test_boundaries_are_no_ways_through_what_is_not_known_and_trivial_predictors_are_filled_alike():
     grid = np.zeros((1, 32, 32), bool)
     grid[:, ::8] = grid[..., ::8] = True

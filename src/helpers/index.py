@@ -73,7 +73,7 @@ def read_index(index: str | Path, runs: str | Path) -> tuple[list[Run], list[str
     index, runs = Path(index), Path(runs)
     if not index.is_file():
         raise FileNotFoundError(f"no index {index}; expected a CSV with the columns {', '.join(COLUMNS)}")
-    table = pd.read_csv(index, dtype=str)
+    table = pd.read_csv(index, dtype=str, keep_default_na=False)
     if lacking := [column for column in COLUMNS if column not in table]:
         raise ValueError(f"{index} lacks the column {lacking[0]}; expected {', '.join(COLUMNS)}")
     if table["run"].duplicated().any():

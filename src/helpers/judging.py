@@ -101,9 +101,11 @@ def _truth(image, classes, boundaries, fine, reduce) -> Truth:
         source, position, factor = image, index, 1
         if name in boundaries and fine is not None:
             source, position, factor = fine, boundaries.index(name), reduce
-        mask = source.masks[position]
-        objects.append(_objects(mask, source.known[position], name in boundaries))
-        known.append(source.known[position])
+        # a reduction leaves out what is over at the far edges, where a side is no multiple of it
+        inside = (..., *(slice(factor * side) for side in image.masks[index].shape[-2:]))
+        mask, certain = source.masks[position][inside], source.known[position][inside]
+        objects.append(_objects(mask, certain, name in boundaries))
+        known.append(certain)
         factors.append(factor)
     return Truth(image, tuple(objects), tuple(known), tuple(factors))
 

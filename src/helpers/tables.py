@@ -39,6 +39,10 @@ COLUMNS = (
     "judge_hash",  # of what made numbers of its scores
     "seconds",
 )
+TEXT = (
+    *("study", "dataset", "objective", "options", "class", "image", "subset", "network", "kind"),
+    *("parameters", "device", "commit", "code_hash", "judge_hash"),
+)
 # A reliability curve in rows: one for each bin with voxels in it.
 CURVE_COLUMNS = (*KEY, "kind", "bin", "count", "probability", "positive")
 
@@ -65,7 +69,8 @@ def read_table(path: Path, columns: Sequence[str] = COLUMNS):
     """
     import pandas as pd
 
-    table = pd.read_csv(path)
+    # A class may be called 1 or NA, and a hash may have digits alone: only what is a number is read as one.
+    table = pd.read_csv(path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values=[""])
     missing = [column for column in columns if column not in table]
     if missing:
         raise ValueError(f"{path} lacks the columns {', '.join(missing)}; run it again with this version")
@@ -101,8 +106,3 @@ def together(tables: Sequence, key: Sequence[str] = KEY):
         if len(versions) > 1:
             raise ValueError(f"rows of {len(versions)} code versions ({', '.join(versions)}); run the stale ones again")
     return table
-
-
-def read_tables(paths: Sequence[Path]):
-    """:func:`read_table` of several files, :func:`together`."""
-    return together([read_table(path) for path in paths])
