@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "workflow"))
-from plan import lines, outdated, stale
-from study import Part, Run, Study
+from plan import lines, main, outdated, stale
+from study import Part, Run, Study, read_study
 
 from helpers.notebook import code_hash
 
@@ -56,6 +56,21 @@ def test_runs_of_another_version_of_the_code_are_to_do_again(tmp_path, monkeypat
         "4 to do, 3 of them again, as they are of another version of the code; about 2 min on 2 cores, analyses and "
         "the book aside",
     ]
+
+
+def test_the_plan_of_a_study_in_which_every_run_is_outdated(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("notebooks").symlink_to(Path(__file__).parent.parent / "notebooks")
+    Path("studies").mkdir()
+    said = "objectives: [bce]\nseeds: [0, 1]\nparameters: {dataset: phantom, classes: mitochondria}\n"
+    Path("studies/made.yml").write_text(f'study: made\nannouncement: ""\n{said}')
+    for run in read_study("made").parts[0].runs:
+        (tmp_path / "build/runs" / run.id).mkdir(parents=True)
+        (tmp_path / f"build/runs/{run.id}.ipynb").write_text('{"metadata": {"papermill": {"duration": 60.0}}}')
+        (tmp_path / "build/runs" / run.id / "parameters.json").write_text('{"code": "0123abc"}')
+    main("made")
+    told = capsys.readouterr().out
+    assert "main: 0 of 2 runs are there" in told and "2 to do, 2 of them again, as they are of another version" in told
 
 
 def test_published_rows_of_another_code_are_named(tmp_path):
