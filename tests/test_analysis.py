@@ -118,6 +118,7 @@ def test_a_partial_study_says_what_is_missing_and_shows_the_rest(root, whole, tm
     assert {"comparison.png", "differences.png", "curves.png", "panels.png", "panels-membranes.png"} <= names
 
 
+@pytest.mark.slow
 def test_a_study_has_names_of_its_own_for_what_it_compares_and_chooses_classes(root, whole, tmp_path):
     """The same loss under two names, which a table by the registry's names would refuse as the same rows twice."""
     shutil.copytree(whole / "runs" / "bce-seed0", tmp_path / "runs" / "bce-seed0")
@@ -134,6 +135,7 @@ def test_a_study_has_names_of_its_own_for_what_it_compares_and_chooses_classes(r
     assert "classes is 'nuclei'; these runs have mitochondria, membranes" in refused.stderr
 
 
+@pytest.mark.slow
 def test_unequal_lengths_are_compared_on_purpose_alone(root, whole, tmp_path):
     shutil.copytree(whole / "runs" / "bce-seed0", tmp_path / "runs" / "bce-seed0")
     shutil.copytree(whole / "runs" / "bce-seed0", tmp_path / "runs" / "longer")

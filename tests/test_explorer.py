@@ -68,6 +68,7 @@ def test_where_values_are_left_out_differences_are_over_the_images_of_both():
     assert gone is None and also is None
 
 
+@pytest.mark.slow
 def test_the_published_counts_are_those_of_the_published_rows(root):
     some = 0
     for path in (root / "book/results").glob("*/*/explorer.json"):

@@ -186,6 +186,7 @@ def test_a_folder_is_named_by_its_last_part_and_is_what_is_in_it(root, tmp_path)
     assert len(list((tmp_path / "runs").glob("*/rows.csv"))) == 1, "and nothing was trained"
 
 
+@pytest.mark.slow
 def test_a_class_that_is_nowhere_and_several_classes_go_through_to_the_figures(root, tmp_path):
     """Synapses at 294 nm per pixel vanish by majority; no cut can be chosen, and the analysis says so."""
     classes = ["-p", "classes", "vesicles,mitochondria", "-p", "test", "True"]
@@ -226,6 +227,7 @@ def own_folder(tmp_path):
     return tmp_path / "mine"
 
 
+@pytest.mark.slow
 def test_a_folder_of_ones_own_goes_through_every_notebook(root, tmp_path, own_folder):
     prepared = {"HELPERS_PREPARED": str(tmp_path / "prepared")}
     data, one = ["-p", "dataset", "mine"], ["-p", "class_name", "foreground", "-p", "patch", "48"]

@@ -49,6 +49,7 @@ def occupancy(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_occupancy_answers_its_questions_and_says_what_is_missing(root, occupancy):
     said = analyse(root, occupancy, "occupancy", "-p", "study", "made", "-y", "noise: [0.1]", "-p", "bins", "5")
     rows = pd.read_csv(occupancy / "results/readings.csv")
@@ -226,6 +227,7 @@ def turned(shape, objective, seed):
     return 0.5 + 0.01 * seed + gain + 0.005 * (-1) ** seed * (objective == "tanh_distance") * (shape == "tubes")
 
 
+@pytest.mark.slow
 def test_shapes_are_read_together_and_a_turn_is_a_difference_of_differences(root, tmp_path):
     make_shapes(tmp_path / "made", ("discs", "tubes"), turned)
     rest = ["-p", "results", "made", "-p", "parts", "discs, tubes, sheets", "-p", "output", "results"]
