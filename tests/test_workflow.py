@@ -187,9 +187,6 @@ def test_learning_rates_are_searched_for_first_shared_and_used(study):
     book = folder / "build/searched/book/_build/html"
     assert (book / "results/searched.html").is_file() and (book / "runs/searched-two.html").is_file()
     assert (folder / "build/searched/pages/results/searched/rates.csv").is_file()
-    (folder / "studies/searched.yml").write_text(text + f"  three: {part.format(SMALL, '')}\n")
-    again = planned(folder, "--config", "study=searched", "stage=rates", "--", "rates")
-    assert again.keys() - {"total"} == {"rates"}, "a part that was added asks for searches that are there already"
 
 
 @pytest.mark.slow
