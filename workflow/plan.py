@@ -6,7 +6,6 @@ version of the training code are to do again, and published results of another a
 """
 
 import csv
-import hashlib
 import json
 import statistics
 import sys
@@ -63,22 +62,17 @@ def lines(study: Study, durations: dict[str, float], cores: int, old: Set[str] =
 
 def outdated(study: Study, runs: Path, finished: Iterable[str]) -> set[str]:
     """Those of a study's finished runs that another version of the training code made: Snakemake trains them again."""
-    every = {run.id: run for part in study.parts for run in (*part.searches, *part.runs)}
-    return {id_ for id_ in every.keys() & set(finished) if made_by(runs / id_) != version(every[id_])}
+    from helpers import own_loss
+
+    every = {run.id: run.parameters for part in study.parts for run in (*part.searches, *part.runs)}
+    there = every.keys() & set(finished)
+    return {id_ for id_ in there if made_by(runs / id_) != own_loss.code(every[id_]["dataset"], every[id_]["loss"])}
 
 
 def made_by(folder: Path) -> str | None:
     """The code that a run recorded; None where it has left no record."""
     path = folder / "parameters.json"
     return json.loads(path.read_text()).get("code") if path.is_file() else None
-
-
-def version(run: Run) -> str:
-    """The code of a run as of now, as the training notebook records it: a loss of one's own is part of it."""
-    from helpers import notebook, objectives
-
-    code, own = notebook.code_hash(run.parameters["dataset"]), objectives.source_file(run.parameters["loss"])
-    return f"{code}-{hashlib.sha256(own.read_bytes()).hexdigest()[:12]}" if own else code
 
 
 def stale(study: Study, results: Path) -> Iterable[str]:

@@ -1,13 +1,21 @@
 """A loss of the reader's own, ``-p loss file:function``: its own defaults, and a trial before anything is trained."""
 
+import hashlib
 import inspect
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
 
-from helpers import objectives
+from helpers import notebook, objectives
 from helpers.objectives import Objective
+
+
+def code(dataset: str, loss: str) -> str:
+    """What trains a run: :func:`helpers.notebook.code_hash`, and 12 digits of the file of a loss of one's own."""
+    own = objectives.source_file(loss)
+    of_file = f"-{hashlib.sha256(own.read_bytes()).hexdigest()[:12]}" if own else ""
+    return notebook.code_hash(dataset) + of_file
 
 
 def chosen(offered: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]:
