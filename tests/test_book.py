@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from bs4 import BeautifulSoup
 from conftest import pages_of
 
 
@@ -28,6 +29,12 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.text.append(data)
+
+
+def tables_of(path: Path) -> list[list[list[str]]]:
+    """The rows of each table of a page, without its head."""
+    bodies = BeautifulSoup(path.read_text(), "html.parser").select("article tbody")
+    return [[[cell.get_text().strip() for cell in row.select("td")] for row in body.select("tr")] for body in bodies]
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +63,19 @@ def test_numbers_in_prose_are_those_of_the_table(tiny_study, quick):
     summary = (tiny_study / "build/tiny/main/analysis/summary.csv").read_text().splitlines()[1].split(",")
     page = next(path for path in quick if path.parent.name == "results" and path.stem == "tiny")
     assert f"{float(summary[2]):.3f} for bce" in " ".join(Page(page).text)
+
+
+def test_columns_of_decimals_have_as_many_places_in_every_row(root, published, monkeypatch):
+    monkeypatch.syspath_prepend(str(root / "book/_ext"))
+    from decimals import even
+
+    assert even(["0.6", "", "-0.597", "+12.08"]) == ["0.600", "", "-0.597", "+12.080"]
+    for column in (["1", "0.25"], ["0.5", "none"], ["3", "4"], ["", ""], []):  # counts, words, and what is neither
+        assert even(column) == column
+    frames = [frame for path in published if path.parent.name == "results" for frame in tables_of(path)]
+    columns = [[cell for cell in column if cell] for rows in frames for column in zip(*rows, strict=True)]
+    decimals = [c for c in columns if c and all(re.fullmatch(r"[-+]?\d+\.\d+", cell) for cell in c)]
+    assert len(decimals) > 50 and all(len({len(cell.partition(".")[2]) for cell in c}) == 1 for c in decimals)
 
 
 def test_results_prose_types_no_number(root):

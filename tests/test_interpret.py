@@ -328,10 +328,10 @@ def test_every_number_of_the_sentences_is_in_the_table(table, blind):
     means = end.groupby("objective", sort=False)[list(statistics.THROUGH)].mean()
     lowest, highest = means["confidence_foreground"].idxmin(), means["confidence_foreground"].idxmax()
     expected = f"{means['confidence_foreground'].min():.3f} ({lowest}) to {means['confidence_foreground'].max():.3f} "
-    assert f"on the foreground went from {expected}({highest})" in said["confidence"]
+    assert f"on the foreground ranged from {expected}({highest})" in said["confidence"]
     assert f"bce gave {means.loc['bce', 'confidence_foreground']:.3f} and " in said["confidence"]
     apart = means["ece"].max() - means["ece"].min()
-    assert f"means of 6 objectives on mitochondria were apart by" in said["answer"]  # noqa: F541
+    assert f"means of 6 objectives on mitochondria differed by up to" in said["answer"]  # noqa: F541
     assert f"{apart:.4f} in expected calibration error" in said["answer"]
     share = blind["share"].iloc[0]
     assert f"{share:.2%} of the known pixels are mitochondria" in said["accuracy"]
@@ -343,6 +343,24 @@ def test_every_number_of_the_sentences_is_in_the_table(table, blind):
     assert "With focal's gamma at 1, 5, " in said["options"] and "dice" not in said["options"]
     numbers = re.findall(r"\d+\.\d+", " ".join(said.values()))
     assert len(numbers) > 20 and "nan" not in " ".join(said.values())
+
+
+def test_the_cut_in_words_is_that_of_the_table():
+    measures = {"iou_natural": (0.1, 0.5), "iou_tuned": (0.6, 0.55), "ece_raw": (0.2, 0.1), "ece_fitted": (0.012, 0.01)}
+    rows = [
+        {"objective": o, "class": "synapses", "measure": m, "mean": v}
+        for m, values in measures.items()
+        for o, v in zip(("bce", "dice"), values, strict=True)
+    ]
+    said = words.cut_sentences(pd.DataFrame(rows), "synapses", "4 test images")
+    assert said["cut"] == (
+        "On the 4 test images mean IoU of synapses ranged from 0.100 (bce) to 0.500 (dice) at the natural cut, and "
+        "from 0.550 (dice) to 0.600 (bce) at the tuned cut."
+    )
+    assert said["fit"] == (
+        "On the 4 test images ECE of synapses ranged from 0.1000 (dice) to 0.2000 (bce), and after a logistic fit on "
+        "validation from 0.0100 (dice) to 0.0120 (bce)."
+    )
 
 
 def test_words_for_when_foreground_becomes_likely():
@@ -488,7 +506,7 @@ def test_the_notebook_on_a_study_that_is_not_whole_says_so_and_shows_the_rest(ro
         "2 seeds give points and no interval",
     ):
         assert text in said, text
-    sentences = {f"sentence_{n}" for n in "answer accuracy iou confidence options calibration training".split()}
+    sentences = {f"sentence_{n}" for n in "answer accuracy iou confidence options calibration training cut fit".split()}
     named = {"caveat", "share", "units", "missing", "n_runs", "commit_of_analysis"}
     assert sentences | named <= glued(own / "interpret.ipynb")
     shown = texts(own / "interpret.ipynb")

@@ -92,21 +92,43 @@ def sentences(table, blind, name: str, reference: str = "bce") -> dict[str, str]
     there = ", ".join(f"{_spread(means[m], m)} in {METRICS[m][0]}" for m in THROUGH)
     return {
         "answer": f"At the end of training the means of {plural(levels['objective'].nunique(), 'objective')} on {name} "
-        f"were apart by {there}.",
+        f"differed by up to {there}.",
         "accuracy": _accuracy(means["accuracy"], trivial, name),
         "iou": _iou(means["iou"], end, name),
         "confidence": "Mean confidence "
         + " and ".join(
-            f"on the {where} went from {_range(means[f'confidence_{where}'], f'confidence_{where}')}"
+            f"on the {where} ranged from {_range(means[f'confidence_{where}'], f'confidence_{where}')}"
             for where in ("foreground", "background")
         )
         + _of_reference(means, reference)
         + ".",
         "options": _options(mine, means),
-        "calibration": f"ECE went from {_range(means['ece'], 'ece')}; giving every pixel the foreground's own share "
-        f"has {number('ece', trivial.loc['base_rate', 'ece'])}, calling everything background "
+        "calibration": f"ECE ranged from {_range(means['ece'], 'ece')}; a constant prediction, the share of {name} "
+        f"everywhere, has {number('ece', trivial.loc['base_rate', 'ece'])}, background everywhere "
         f"{number('ece', trivial.loc['all_background', 'ece'])}.",
         "training": _training(mine),
+    }
+
+
+def cut_sentences(read, name: str, images: str) -> dict[str, str]:
+    """One class at two cuts and before and after the logistic fit, in words: ``cut`` and ``fit``.
+
+    Parameters
+    ----------
+    read : DataFrame
+        Of :func:`helpers.statistics.over_seeds`, with the measures iou_natural, iou_tuned, ece_raw and ece_fitted.
+    name : str
+        The class.
+    images : str
+        Which were judged, such as "4 test images".
+    """
+    means = {m: rows.set_index("objective") for m, rows in read[read["class"] == name].groupby("measure")}
+    cuts = [f"{_range(means[f'iou_{cut}'], 'iou')} at the {cut} cut" for cut in ("natural", "tuned")]
+    fits = [_range(means[f"ece_{what}"], "ece") for what in ("raw", "fitted")]
+    return {
+        "cut": f"On the {images} mean IoU of {name} ranged from {cuts[0]}, and from {cuts[1]}.",
+        "fit": f"On the {images} ECE of {name} ranged from {fits[0]}, and after a logistic fit on validation from "
+        f"{fits[1]}.",
     }
 
 
@@ -130,7 +152,7 @@ def _accuracy(means, trivial, name: str) -> str:
     what = "95 % intervals lay wholly" if bound == "low" else "means lay"
     return (
         f"{share:.2%} of the known pixels are {name}, so an empty mask has an accuracy of {number('accuracy', empty)}. "
-        f"The objectives' mean accuracies went from {_range(means, 'accuracy')}; {above} of {len(known)} {what} "
+        f"The objectives' mean accuracies ranged from {_range(means, 'accuracy')}; {above} of {len(known)} {what} "
         "above the empty mask's."
     )
 
@@ -141,7 +163,7 @@ def _iou(means, end, name: str) -> str:
     listed = f" ({', '.join(f'{count} of {objective}' for objective, count in gone.items())})" if len(gone) else ""
     diverged = int((~end["finite"].astype(bool)).sum())
     text = (
-        f"IoU at the natural cut went from {_range(means, 'iou')}; {gone.sum()} of {plural(len(end), 'run')} had "
+        f"IoU at the natural cut ranged from {_range(means, 'iou')}; {gone.sum()} of {plural(len(end), 'run')} had "
         f"collapsed{listed}: an area of {name} under a twentieth of the true one, or over twenty times it."
     )
     return text + (f" {plural(diverged, 'run')} had diverged." if diverged else "")
