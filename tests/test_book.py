@@ -72,6 +72,21 @@ def test_columns_of_decimals_have_as_many_places_in_every_row(root, published, m
     assert even(["0.6", "", "-0.597", "+12.08"]) == ["0.600", "", "-0.597", "+12.080"]
     for column in (["1", "0.25"], ["0.5", "none"], ["3", "4"], ["", ""], []):  # counts, words, and what is neither
         assert even(column) == column
+    # In a page: text and links are padded, what is marked as a name is not.
+    source = """
+|  |  |  |
+|--|--|--|
+| 0.5 | `3.9` | [0.25](https://a.org/) |
+| -0.25 | `3.11` | 0.5 |
+"""
+    from decimals import pad
+    from docutils.core import publish_doctree
+    from myst_parser.parsers.docutils_ import Parser
+
+    tree = publish_doctree(source, parser=Parser(), settings_overrides={"report_level": 5})
+    pad(None, tree)
+    cells = [entry.astext() for entry in tree.findall(lambda n: n.tagname == "entry")]
+    assert cells[3:] == ["0.50", "3.9", "0.25", "-0.25", "3.11", "0.50"]
     frames = [frame for path in published if path.parent.name == "results" for frame in tables_of(path)]
     columns = [[cell for cell in column if cell] for rows in frames for column in zip(*rows, strict=True)]
     decimals = [c for c in columns if c and all(re.fullmatch(r"[-+]?\d+\.\d+", cell) for cell in c)]

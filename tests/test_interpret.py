@@ -361,6 +361,12 @@ def test_the_cut_in_words_is_that_of_the_table():
         "On the 4 test images ECE of synapses ranged from 0.1000 (dice) to 0.2000 (bce), and after a logistic fit on "
         "validation from 0.0100 (dice) to 0.0120 (bce)."
     )
+    table = pd.DataFrame(
+        [*rows, {"objective": "distance", "class": "synapses", "measure": "iou_natural", "mean": np.nan}]
+    )
+    said = words.cut_sentences(table, "synapses", "1 test image")["cut"]
+    assert "from 0.100 (bce) to 0.500 (dice) (undefined for distance) at the natural cut, and from 0.550 " in said
+    assert "ranged from undefined, and after" in words.cut_sentences(table, "membranes", "1 test image")["fit"]
 
 
 def test_words_for_when_foreground_becomes_likely():

@@ -20,6 +20,8 @@ def pad(app, doctree) -> None:
             continue
         for column in zip(*rows, strict=True):
             texts = [entry.astext() for entry in column]
+            if any(isinstance(node, nodes.literal | nodes.math) for entry in column for node in entry.findall()):
+                continue  # a name, such as a version, or an equation
             for entry, old, new in zip(column, texts, even(texts), strict=True):
                 if old != new:
                     text = next(entry.findall(nodes.Text))

@@ -121,10 +121,18 @@ def cut_sentences(read, name: str, images: str) -> dict[str, str]:
         The class.
     images : str
         Which were judged, such as "4 test images".
+
+    Where a measure of an objective is undefined (a natural cut that it has not), the text says so.
     """
     means = {m: rows.set_index("objective") for m, rows in read[read["class"] == name].groupby("measure")}
-    cuts = [f"{_range(means[f'iou_{cut}'], 'iou')} at the {cut} cut" for cut in ("natural", "tuned")]
-    fits = [_range(means[f"ece_{what}"], "ece") for what in ("raw", "fitted")]
+
+    def range_of(measure: str, digits: str) -> str:
+        own = means.get(measure, read.iloc[:0].set_index("objective"))
+        lacking = sorted(set(read.loc[read["class"] == name, "objective"]) - set(own["mean"].dropna().index))
+        return _range(own, digits) + (f" (undefined for {', '.join(lacking)})" if lacking else "")
+
+    cuts = [f"{range_of(f'iou_{cut}', 'iou')} at the {cut} cut" for cut in ("natural", "tuned")]
+    fits = [range_of(f"ece_{what}", "ece") for what in ("raw", "fitted")]
     return {
         "cut": f"On the {images} mean IoU of {name} ranged from {cuts[0]}, and from {cuts[1]}.",
         "fit": f"On the {images} ECE of {name} ranged from {fits[0]}, and after a logistic fit on validation from "
