@@ -99,6 +99,7 @@ def test_through_a_pipe_it_shows_the_notebook_and_changes_nothing(root, tmp_path
     assert source.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_it_runs_from_the_notebooks_folder_too(root, project_copy):
     result = papermill(project_copy / "notebooks", "train.ipynb", "out.ipynb", "-p", "loss", "tanh_distance", *TINY)
     assert result.returncode == 0, result.stderr[-2000:]
@@ -116,15 +117,20 @@ def test_it_runs_from_the_notebooks_folder_too(root, project_copy):
         (["-p", "steps", "many"], "steps is 'many', of type str; expected int"),
         (["-p", "patch", "512"], "patch is 512, larger than image phantom/000 of size (64, 64)"),
         (["-p", "patch", "36"], "patch is 36; this network needs a multiple of 8"),
-        (["-p", "split", "9"], "split is 9; the phantom has 5 splits"),
-        (["-p", "balance", "2.0"], "balance is set to 2.0, but bce has no such option"),
-        (["-p", "device", "gpu"], "device is 'gpu'; expected auto, cpu, cuda or cuda:N"),
-        (["-p", "threads", "0"], "threads is 0; expected a whole number of at least 1"),
-        (["-p", "seed", "-1"], "seed is -1; expected a whole number from 0"),
-        (["-p", "loss", "mine:iou"], "loss is 'mine:iou', but there is no mine.py in"),
-        (["-p", "output", "file/run"], "output file/run cannot be written"),
-        (["-p", "output", "thesis"], "output thesis exists and is not the folder of a run"),
-        (["-p", "dataset", "vnc"], "-p dataset phantom"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)  # each starts a notebook
+            for case in (
+                (["-p", "split", "9"], "split is 9; the phantom has 5 splits"),
+                (["-p", "balance", "2.0"], "balance is set to 2.0, but bce has no such option"),
+                (["-p", "device", "gpu"], "device is 'gpu'; expected auto, cpu, cuda or cuda:N"),
+                (["-p", "threads", "0"], "threads is 0; expected a whole number of at least 1"),
+                (["-p", "seed", "-1"], "seed is -1; expected a whole number from 0"),
+                (["-p", "loss", "mine:iou"], "loss is 'mine:iou', but there is no mine.py in"),
+                (["-p", "output", "file/run"], "output file/run cannot be written"),
+                (["-p", "output", "thesis"], "output thesis exists and is not the folder of a run"),
+                (["-p", "dataset", "vnc"], "-p dataset phantom"),
+            )
+        ),
     ],
 )
 def test_bad_input_stops_the_notebook_with_a_clear_error_and_leaves_nothing(root, tmp_path, arguments, says):
@@ -157,6 +163,7 @@ def test_the_extend_pages_own_loss_runs_from_a_file_beside_the_notebook(root, tm
     assert "holds a run of other parameters (code: " in changed.stderr, "another loss is another run"
 
 
+@pytest.mark.slow
 def test_a_folder_is_named_by_its_last_part_and_is_what_is_in_it(root, tmp_path):
     """Five images of 64 pixels a side; of the validation image the mask may be missing."""
     rng = np.random.default_rng(0)
@@ -275,6 +282,7 @@ def test_bad_input_of_the_analysis_is_named(root, tmp_path, arguments, says):
     assert result.returncode != 0 and says in result.stderr, result.stderr[-1500:]
 
 
+@pytest.mark.slow
 def test_an_existing_output_of_other_parameters_is_never_mixed(root, tmp_path):
     call = [root / "notebooks/train.ipynb", "out.ipynb", *TINY, "-p", "output", "mine"]
     assert papermill(tmp_path, *call).returncode == 0
