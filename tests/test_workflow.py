@@ -188,7 +188,7 @@ def test_learning_rates_are_searched_for_first_shared_and_used(study):
     assert (book / "results/searched.html").is_file() and (book / "runs/searched-two.html").is_file()
     assert (folder / "build/searched/pages/results/searched/rates.csv").is_file()
     # A part that is added finds the rates that are there, and nothing is searched for again.
-    added = text + f"  three: {part.format(SMALL, ', vary: {split: [1]}')}\n"
+    added = text + f"  three: {part.format(SMALL, ', vary: {split: [0, 1]}')}\n"
     (folder / "studies/searched.yml").write_text(added)
     again = planned(folder, "--config", "study=searched", "stage=rates", "--", "rates")
     assert again.keys() - {"total"} == {"rates"}
