@@ -67,7 +67,9 @@ def test_numbers_in_prose_are_those_of_the_table(tiny_study, quick):
 
 def test_columns_of_decimals_have_as_many_places_in_every_row(root, published, monkeypatch):
     monkeypatch.syspath_prepend(str(root / "book/_ext"))
-    from decimals import even
+    from decimals import even, pad
+    from docutils.core import publish_doctree
+    from myst_parser.parsers.docutils_ import Parser
 
     assert even(["0.6", "", "-0.597", "+12.08"]) == ["0.600", "", "-0.597", "+12.080"]
     for column in (["1", "0.25"], ["0.5", "none"], ["3", "4"], ["", ""], []):  # counts, words, and what is neither
@@ -79,10 +81,6 @@ def test_columns_of_decimals_have_as_many_places_in_every_row(root, published, m
 | 0.5 | `3.9` | [0.25](https://a.org/) |
 | -0.25 | `3.11` | 0.5 |
 """
-    from decimals import pad
-    from docutils.core import publish_doctree
-    from myst_parser.parsers.docutils_ import Parser
-
     tree = publish_doctree(source, parser=Parser(), settings_overrides={"report_level": 5})
     pad(None, tree)
     cells = [entry.astext() for entry in tree.findall(lambda n: n.tagname == "entry")]
